@@ -1,3 +1,11 @@
 //! Call other HTTP services from a tower server.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod error;
+mod origin;
+
+pub use crate::{
+    error::{Error, ErrorKind, Phase},
+    origin::Origin,
+};
