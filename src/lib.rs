@@ -4,8 +4,13 @@
 
 mod error;
 mod origin;
+mod truncate;
 
 pub use crate::{
     error::{Error, ErrorKind, Phase},
     origin::Origin,
+    truncate::{
+        Invalid, Truncate, TruncateBody, TruncateFuture, TruncateLayer, TruncateService,
+        Truncation, TruncationOutcome, Uncuttable,
+    },
 };

@@ -1,1 +1,3 @@
 //! Behaviour through the public API, over real sockets: one binary, a module per behaviour.
+
+mod truncate;
