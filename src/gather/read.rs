@@ -121,7 +121,7 @@ fn take_in(
     truncation: Option<&Truncation>,
 ) -> Option<End> {
     let result = match frame {
-        Some(Ok(frame)) => text.push(frame.data_ref()?),
+        Some(Ok(frame)) => text.push(frame.into_data().ok()?),
         Some(Err(error)) => return Some(End::Failed(Failure::in_body(&*error))),
         None if is_cut(truncation) => return Some(End::Cut),
         None => match text.finish() {

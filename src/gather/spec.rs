@@ -1,4 +1,7 @@
-use std::{fmt::Display, time::Duration};
+use std::{
+    fmt::{self, Display},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Uri};
@@ -114,7 +117,7 @@ use crate::{
 /// wait for each other's connections, whatever their width, the pool's caps and how deep they are
 /// nested. A client that reads slowly is another matter: the legs run only as the body is polled, and
 /// a server polls it no faster than it can send.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "nothing is sent before `send` or `stream`"]
 pub struct Gather<B> {
     pub(super) targets: Vec<Result<Request<B>, Error>>,
@@ -231,6 +234,34 @@ impl<B> Gather<B> {
     pub fn max_output(mut self, bytes: usize) -> Self {
         self.max_output = bytes;
         self
+    }
+}
+
+impl<B> fmt::Debug for Gather<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            targets,
+            truncate,
+            order,
+            format,
+            fail_fast,
+            deadline,
+            max_concurrent,
+            max_legs,
+            max_output,
+        } = self;
+        // The requests may hold secrets.
+        f.debug_struct("Gather")
+            .field("legs", &targets.len())
+            .field("truncate", truncate)
+            .field("order", order)
+            .field("format", format)
+            .field("fail_fast", fail_fast)
+            .field("deadline", deadline)
+            .field("max_concurrent", max_concurrent)
+            .field("max_legs", max_legs)
+            .field("max_output", max_output)
+            .finish()
     }
 }
 

@@ -1,4 +1,4 @@
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 /// A character is at most four bytes long, so three can wait for their rest.
 const MOST_HELD: usize = 3;
@@ -34,7 +34,33 @@ impl Text {
     }
 
     /// Takes a chunk in.
-    pub(super) fn push(&mut self, mut chunk: &[u8]) -> Result<(), Full> {
+    pub(super) fn push(&mut self, chunk: Bytes) -> Result<(), Full> {
+        match self.adopt(chunk) {
+            Ok(()) => Ok(()),
+            Err(chunk) => self.copy(&chunk),
+        }
+    }
+
+    /// Takes a chunk over, if it is plain text that comes first, and nobody else's. Most legs are one
+    /// such piece, cut off and copied already.
+    fn adopt(&mut self, chunk: Bytes) -> Result<(), Bytes> {
+        let is_first = self.ready.is_empty() && self.held_len == 0;
+        let fits = chunk.len() <= self.room && !chunk.starts_with(BOM);
+        if !(is_first && fits && chunk.is_unique() && std::str::from_utf8(&chunk).is_ok()) {
+            return Err(chunk);
+        }
+        let text = chunk.try_into_mut()?;
+        // It may be the last bit of a large buffer.
+        if text.capacity() > 2 * text.len() {
+            return Err(text.freeze());
+        }
+        self.started |= !text.is_empty();
+        self.room -= text.len();
+        self.ready = text;
+        Ok(())
+    }
+
+    fn copy(&mut self, mut chunk: &[u8]) -> Result<(), Full> {
         while self.held_len > 0 && !chunk.is_empty() {
             let mut bytes = [0; MOST_HELD + 1];
             bytes[..self.held_len].copy_from_slice(&self.held[..self.held_len]);
@@ -56,7 +82,7 @@ impl Text {
 
     /// What there is so far. The bound stays that of all of it.
     pub(super) fn take(&mut self) -> BytesMut {
-        self.ready.split()
+        std::mem::take(&mut self.ready)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -118,7 +144,7 @@ mod tests {
 
     fn read(chunks: &[&[u8]], room: usize) -> (String, bool) {
         let mut text = Text::with_room(room);
-        let mut push = |chunk: &&[u8]| text.push(chunk);
+        let mut push = |chunk: &&[u8]| text.push(Bytes::copy_from_slice(chunk));
         let full = chunks.iter().try_for_each(&mut push).is_err() || text.finish().is_err();
         (String::from_utf8(text.take().to_vec()).unwrap(), full)
     }
@@ -160,9 +186,33 @@ mod tests {
     #[test]
     fn what_was_taken_still_counts() {
         let mut text = Text::with_room(4);
-        text.push(b"abc").unwrap();
+        text.push(Bytes::from_static(b"abc")).unwrap();
         assert_eq!(text.take(), "abc");
-        assert_eq!(text.push(b"def"), Err(Full), "only one more byte has room");
+        assert_eq!(
+            text.push(Bytes::from_static(b"def")),
+            Err(Full),
+            "only one more byte has room"
+        );
         assert_eq!(text.take(), "d");
+    }
+
+    #[test]
+    fn a_large_buffer_is_not_kept_for_the_sake_of_little_text() {
+        let mut whole = Bytes::from(vec![b'x'; 64 * 1024]);
+        let piece = whole.split_off(64 * 1024 - 100);
+        drop(whole);
+        let mut text = Text::with_room(1000);
+        text.push(piece).unwrap();
+        assert!(text.take().capacity() < 1000, "the piece was copied out");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_reads_as_a_decoder_does(bytes: Vec<u8>, size in 1..8usize) {
+            let chunks: Vec<_> = bytes.chunks(size).collect();
+            let text = bytes.strip_prefix(BOM).unwrap_or(&bytes);
+            let expected = (String::from_utf8_lossy(text).into_owned(), false);
+            proptest::prop_assert_eq!(read(&chunks, usize::MAX), expected);
+        }
     }
 }
