@@ -2,10 +2,20 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod config;
+mod conn;
+mod connect;
 mod error;
 mod origin;
+mod pool;
+mod stats;
+mod upstream;
 
 pub use crate::{
+    config::{Limits, RemainderPolicy, Timeouts},
+    connect::public_addresses,
     error::{Error, ErrorKind, Phase},
     origin::Origin,
+    stats::{CloseCause, Drained, Gauges, Stats},
+    upstream::{AtOrigin, ResponseFuture, Upstream, UpstreamBody, UpstreamBuilder},
 };
