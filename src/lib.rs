@@ -9,6 +9,7 @@ mod error;
 mod origin;
 mod pool;
 mod stats;
+mod truncate;
 mod upstream;
 
 pub use crate::{
@@ -17,5 +18,9 @@ pub use crate::{
     error::{Error, ErrorKind, Phase},
     origin::Origin,
     stats::{CloseCause, Drained, Gauges, Stats},
+    truncate::{
+        Invalid, Truncate, TruncateBody, TruncateFuture, TruncateLayer, TruncateService, Truncation,
+        TruncationOutcome, Uncuttable,
+    },
     upstream::{AtOrigin, ResponseFuture, Upstream, UpstreamBody, UpstreamBuilder},
 };
