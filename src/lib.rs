@@ -4,9 +4,11 @@
 
 mod error;
 pub mod limit;
+mod load;
 mod origin;
 
 pub use crate::{
     error::{Error, ErrorKind, Phase},
+    load::CompleteOnBodyEnd,
     origin::Origin,
 };
