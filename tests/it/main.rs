@@ -1,1 +1,6 @@
 //! Behaviour through the public API, over real sockets: one binary, a module per behaviour.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod limits;
+mod wire;
