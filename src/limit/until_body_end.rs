@@ -241,6 +241,7 @@ where
             if let Some(call) = this.call.as_mut().as_pin_mut()
                 && let Poll::Ready(result) = call.poll(cx)
             {
+                this.call.set(None);
                 let permit = this.permit.take();
                 return Poll::Ready(match result {
                     Ok(response) => Ok(hold(response, permit, *this.connect)),
@@ -252,6 +253,7 @@ where
             };
             // Also while the call runs: a limit on time, say, may still put an end to it.
             if let Poll::Ready(Err(refusal)) = permit.limit.as_mut().poll(cx) {
+                this.call.set(None);
                 *this.permit = None;
                 return Poll::Ready(Err(Stop::Refused(refusal)));
             }

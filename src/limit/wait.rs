@@ -67,6 +67,8 @@ pin_project! {
             #[pin]
             call: S::Future,
         },
+        // A future that has given up may be kept, but its place in the queue must not.
+        GivenUp,
     }
 }
 
@@ -135,7 +137,9 @@ where
                 } => {
                     let Poll::Ready(service) = Pin::new(ready).poll(cx) else {
                         ready!(poll_timer(sleep, *limit, cx));
-                        return Poll::Ready(Err(WaitTimeout { limit: *limit }.into()));
+                        let timeout = WaitTimeout { limit: *limit };
+                        state.set(State::GivenUp);
+                        return Poll::Ready(Err(timeout.into()));
                     };
                     let mut service = service.map_err(Into::into)?;
                     // The request is there: this state is left as soon as it is taken.
@@ -145,6 +149,7 @@ where
                     service.call(request)
                 }
                 StateProj::Called { call } => return call.poll(cx).map_err(Into::into),
+                StateProj::GivenUp => return Poll::Pending,
             };
             state.set(State::Called { call });
         }

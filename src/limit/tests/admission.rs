@@ -256,8 +256,8 @@ async fn a_limit_on_time_ends_the_wait_for_the_head() {
     let (inner, mut calls) = mock::<StreamedBody>();
     let limit = TimeoutLayer::new(Duration::from_secs(1));
     let mut service = UntilBodyEndLayer::new(limit).layer(inner);
-    let call = service.call(request());
-    let error = call.await.unwrap_err();
+    let mut call = Task::new(service.call(request()));
+    let error = (&mut call.future).await.unwrap_err();
     assert!(error.is::<Elapsed>(), "tower's timeout fired: {error}");
     assert!(
         calls.try_recv().unwrap().answer.is_closed(),
