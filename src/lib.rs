@@ -6,6 +6,8 @@ mod config;
 mod conn;
 mod connect;
 mod error;
+pub mod limit;
+mod load;
 mod origin;
 mod pool;
 mod stats;
@@ -16,6 +18,7 @@ pub use crate::{
     config::{Limits, RemainderPolicy, Timeouts},
     connect::public_addresses,
     error::{Error, ErrorKind, Phase},
+    load::CompleteOnBodyEnd,
     origin::Origin,
     stats::{CloseCause, Drained, Gauges, Stats},
     truncate::{
