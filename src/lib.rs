@@ -22,8 +22,8 @@ pub use crate::{
     origin::Origin,
     stats::{CloseCause, Drained, Gauges, Stats},
     truncate::{
-        Invalid, Truncate, TruncateBody, TruncateFuture, TruncateLayer, TruncateService, Truncation,
-        TruncationOutcome, Uncuttable,
+        Invalid, Truncate, TruncateBody, TruncateFuture, TruncateLayer, TruncateService,
+        Truncation, TruncationOutcome, Uncuttable,
     },
     upstream::{AtOrigin, ResponseFuture, Upstream, UpstreamBody, UpstreamBuilder},
 };
