@@ -1,4 +1,10 @@
 //! Behaviour through the public API, over real sockets: one binary, a module per behaviour.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod exchange;
 mod gather;
+mod limits;
+mod support;
 mod truncate;
+mod wire;
