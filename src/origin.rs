@@ -139,6 +139,41 @@ impl Origin {
     }
 }
 
+/// What connections may be shared between: requests of the same origin that speak the same protocol.
+/// The TLS identity is the handle's, and so the same for every key of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    origin: Origin,
+    protocol: Protocol,
+}
+
+/// How a connection's protocol is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Protocol {
+    Http1,
+}
+
+impl Key {
+    pub(crate) fn new(origin: Origin, protocol: Protocol) -> Self {
+        Self { origin, protocol }
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub(crate) fn compact(&self) -> Self {
+        Self {
+            origin: self.origin.compact(),
+            ..*self
+        }
+    }
+}
+
 const fn default_port(https: bool) -> u16 {
     if https { 443 } else { 80 }
 }

@@ -2,5 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod exchange;
 mod limits;
+mod support;
 mod wire;

@@ -1,0 +1,245 @@
+//! One connection: what is shared between its driver, the exchange that uses it, and the pool.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::task::AtomicWaker;
+use http::{HeaderValue, Request, Response};
+use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use tokio::time::{Instant, Sleep};
+
+use crate::{connect::Probe, origin::Origin, pool::Lease, stats::CloseCause};
+
+pub(crate) mod dial;
+mod h1;
+mod io;
+mod request;
+mod timer;
+
+pub(crate) use self::{
+    io::WriteTimedOut,
+    request::{RequestBody, Upload},
+    timer::ReadTimer,
+};
+
+/// What is shared. The pool holds one per connection, and so does each lease and the driver.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    origin: Origin,
+    /// The `Host` of every request, made once.
+    host: HeaderValue,
+    /// For a look at the socket from outside, where the connector allows it.
+    probe: Option<Probe>,
+    cell: Mutex<Cell>,
+    driver: AtomicWaker,
+    order: AtomicU8,
+    /// In milliseconds; that of the exchange which is under way.
+    write_timeout: AtomicU64,
+    /// A byte has come since the last request was sent.
+    answered: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Cell {
+    /// `None` before the handshake, and once the connection is to end.
+    sender: Option<SendRequest<RequestBody>>,
+    parked: Option<Parked>,
+    /// Lent to the exchange that is under way, so that one timer serves them all.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The driver has ended: nobody would look after what is parked.
+    gone: bool,
+    sending: Sending,
+    /// Why the socket goes, where the pool does not ask for it.
+    cause: CloseCause,
+}
+
+/// What an exchange leaves behind for the driver to finish.
+#[derive(Debug)]
+struct Parked {
+    lease: Lease,
+    rest: Option<Rest>,
+    until: Instant,
+}
+
+/// The rest of a body that was dropped.
+#[derive(Debug)]
+struct Rest {
+    body: Incoming,
+    /// How much of it is read on at most.
+    left: u64,
+}
+
+/// Whether the socket takes what there is to send.
+#[derive(Clone, Copy, Debug)]
+enum Sending {
+    Flows,
+    Stalled,
+    FlowsSince(Instant),
+}
+
+/// What the driver is told to do. The higher overrides the lower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Order {
+    Run,
+    /// End in good order: nothing is under way.
+    Close,
+    /// Drop the socket, since an exchange was left unfinished.
+    Abort,
+    /// Drop the socket, since the pool's time is up.
+    Drain,
+}
+
+impl Order {
+    fn from_u8(order: u8) -> Self {
+        [Self::Run, Self::Close, Self::Abort, Self::Drain][usize::from(order)]
+    }
+}
+
+impl Conn {
+    pub(crate) fn new(origin: Origin, probe: Option<Probe>) -> Self {
+        // An authority is made of visible ASCII only, all of which a header's value may hold.
+        let host = HeaderValue::from_str(origin.authority().as_str())
+            .unwrap_or_else(|_| HeaderValue::from_static(""));
+        Self {
+            origin,
+            host,
+            probe,
+            cell: Mutex::new(Cell {
+                sender: None,
+                parked: None,
+                timer: None,
+                gone: false,
+                sending: Sending::Flows,
+                cause: CloseCause::Failed,
+            }),
+            driver: AtomicWaker::new(),
+            order: AtomicU8::new(Order::Run as u8),
+            write_timeout: AtomicU64::new(u64::MAX),
+            answered: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    // === the exchange's side ===
+
+    /// Sends a request. Only the holder of the lease does so.
+    ///
+    /// It comes back if it was provably not sent: at once if the connection has ended, or in the
+    /// future's error.
+    #[expect(clippy::result_large_err, reason = "the request itself comes back")]
+    pub(crate) fn send(
+        &self,
+        mut request: Request<RequestBody>,
+        write_timeout: Option<Duration>,
+    ) -> Result<(impl Future<Output = Sent> + use<>, Option<Pin<Box<Sleep>>>), Request<RequestBody>>
+    {
+        let millis = write_timeout.map_or(u64::MAX, |limit| {
+            u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
+        });
+        self.write_timeout.store(millis, Ordering::Relaxed);
+        self.answered.store(false, Ordering::Relaxed);
+        let mut cell = self.cell();
+        cell.sending = Sending::Flows;
+        let timer = cell.timer.take();
+        let Some(sender) = &mut cell.sender else {
+            return Err(request);
+        };
+        h1::shape(&mut request, &self.host);
+        Ok((sender.try_send_request(request), timer))
+    }
+
+    /// Whether another request can be sent now: the previous exchange is over in both directions.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.cell()
+            .sender
+            .as_ref()
+            .is_some_and(SendRequest::is_ready)
+    }
+
+    /// Whether nothing has come on the socket since the last response: neither its end nor bytes
+    /// that would be taken for the next one. Always true where the connector gives no look at it.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.probe.as_ref().is_none_or(Probe::is_quiet)
+    }
+
+    /// Until when the request was held up on its way out: now, if it still is.
+    pub(crate) fn sending_until(&self) -> Option<Instant> {
+        match self.cell().sending {
+            Sending::Flows => None,
+            Sending::Stalled => Some(Instant::now()),
+            Sending::FlowsSince(at) => Some(at),
+        }
+    }
+
+    /// Whether a byte has come since the request was sent.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn return_timer(&self, timer: Pin<Box<Sleep>>) {
+        self.cell().timer = Some(timer);
+    }
+
+    /// Leaves a lease to the driver, to be given back once the connection can be used again: after
+    /// the rest of the body, of which at most `left` bytes are read, but no later than `until`.
+    pub(crate) fn park(&self, lease: Lease, rest: Option<(Incoming, u64)>, until: Instant) {
+        let rest = rest.map(|(body, left)| Rest { body, left });
+        let parked = Parked { lease, rest, until };
+        let mut cell = self.cell();
+        if cell.gone {
+            // Not under the lock: the lease's end takes it, too.
+            drop(cell);
+            drop(parked);
+            return;
+        }
+        cell.parked = Some(parked);
+        drop(cell);
+        self.driver.wake();
+    }
+
+    // === the pool's side ===
+
+    /// Tells the driver to end.
+    pub(crate) fn order(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::AcqRel);
+        self.driver.wake();
+    }
+
+    pub(crate) fn current_order(&self) -> Order {
+        Order::from_u8(self.order.load(Ordering::Acquire))
+    }
+
+    // === the driver's side ===
+
+    fn cell(&self) -> MutexGuard<'_, Cell> {
+        // What it guards is whole after every statement, so a panic elsewhere spoils nothing.
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        match &mut self.cell().sender {
+            Some(sender) => sender.poll_ready(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn write_timeout(&self) -> Option<Duration> {
+        let millis = self.write_timeout.load(Ordering::Relaxed);
+        (millis != u64::MAX).then(|| Duration::from_millis(millis))
+    }
+}
+
+/// How a request that was sent ends, as hyper tells it.
+pub(crate) type Sent =
+    Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>;

@@ -1,0 +1,134 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::{ConnId, Grant, Pool};
+use crate::{
+    conn::{Conn, Order},
+    stats::CloseCause,
+};
+
+/// How long the request may still be in the writing once its response is over. Without a bound the
+/// connection would be neither usable nor closed (hyper#4176).
+const GRACE: Duration = Duration::from_millis(50);
+
+/// The right to use a connection for one exchange. Its drop is the only way back: unless the
+/// exchange was ended in good order, the connection is closed.
+pub(crate) struct Lease {
+    pool: Arc<Pool>,
+    id: ConnId,
+    conn: Arc<Conn>,
+    reused: bool,
+    /// How long the upstream said it would keep the connection.
+    keep_for: Option<Duration>,
+    end: End,
+}
+
+/// How the exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Unfinished,
+    Finished,
+    Upgraded,
+}
+
+impl Lease {
+    pub(super) fn new(pool: Arc<Pool>, grant: Grant<Arc<Conn>>) -> Self {
+        let Grant { id, conn, reused } = grant;
+        Self {
+            pool,
+            id,
+            conn,
+            reused,
+            keep_for: None,
+            end: End::Unfinished,
+        }
+    }
+
+    pub(crate) fn conn(&self) -> &Arc<Conn> {
+        &self.conn
+    }
+
+    /// Whether the connection has served before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Whether the connection looks fit for a request.
+    pub(super) fn is_usable(&self) -> bool {
+        self.conn.is_ready() && self.conn.is_quiet()
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    pub(crate) fn keep_for(&mut self, time: Option<Duration>) {
+        self.keep_for = time;
+    }
+
+    /// The response has been read whole and the connection can be used again.
+    pub(crate) fn finish(mut self) {
+        self.end = End::Finished;
+    }
+
+    /// The response has been read whole. The connection comes back now if it can be used again, or
+    /// by its driver as soon as it can: hyper hands out the last of a body before it is ready for
+    /// the next request.
+    pub(crate) fn complete(self) {
+        if self.conn.is_ready() {
+            self.finish();
+        } else {
+            let conn = self.conn.clone();
+            conn.park(self, None, Instant::now() + GRACE);
+        }
+    }
+
+    /// The rest of the response's body is not wanted. Where it is small, the driver reads on and
+    /// the connection comes back; else it is closed.
+    pub(crate) fn leave(self, body: Incoming) {
+        let policy = self.pool.remainder();
+        let known = http_body::Body::size_hint(&body).exact();
+        if policy.max_bytes == 0 || known.is_some_and(|rest| rest > policy.max_bytes) {
+            self.pool.count(|stats| stats.cut_and_closed += 1);
+            // Before the body: its drop would wake hyper for a connection that is to go.
+            drop(self);
+            return;
+        }
+        let conn = self.conn.clone();
+        let until = Instant::now() + policy.max_time;
+        conn.park(self, Some((body, policy.max_bytes)), until);
+    }
+
+    /// The connection is no longer ours: an upgrade has taken it over.
+    pub(crate) fn upgrade(mut self) {
+        self.end = End::Upgraded;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let keep = match self.end {
+            End::Finished => Ok(self.keep_for),
+            End::Unfinished => Err(CloseCause::Unfinished),
+            End::Upgraded => return self.pool.upgraded(self.id),
+        };
+        if keep.is_err() {
+            // At once, and not when the pool has come to it: a request half written must not
+            // go on.
+            self.conn.order(Order::Abort);
+        }
+        self.pool.release(self.id, keep);
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("id", &self.id)
+            .field("reused", &self.reused)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,204 @@
+//! One exchange, phase by phase: pool, connect, write, read.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
+
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
+    response,
+};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::{Handle, UpstreamBody, failure};
+use crate::{
+    config::Timeouts,
+    conn::{ReadTimer, RequestBody},
+    error::{Error, ErrorKind},
+    origin::{Key, Origin, Protocol},
+    pool::Lease,
+};
+
+/// How often a request that was not sent is tried on another connection.
+const FRESH_TRIES: usize = 2;
+
+/// An upstream that keeps a connection for so long is not sent a request in the last part of it.
+const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
+
+/// Why a try came to nothing.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "passed on at once, and never stored"
+)]
+enum Failure {
+    /// Provably not sent: the request is whole.
+    Unsent(Request<RequestBody>, Error),
+    /// The connection ended before a byte of the response.
+    Died(Error),
+    Failed(Error),
+}
+
+pub(super) async fn exchange(
+    handle: Arc<Handle>,
+    mut request: Request<RequestBody>,
+) -> Result<Response<UpstreamBody>, Error> {
+    let start = Instant::now();
+    let key = Key::new(Origin::from_uri(request.uri())?, Protocol::Http1);
+    if request.method() == Method::CONNECT {
+        return Err(Error::new(ErrorKind::InvalidTarget)
+            .with_detail("CONNECT asks for a tunnel, which an upstream handle does not open"));
+    }
+    let timeouts = request
+        .extensions()
+        .get()
+        .copied()
+        .unwrap_or(handle.timeouts);
+    let mut fresh_tries = 0;
+    let mut died = false;
+    loop {
+        // Once something was amiss with a pooled connection, only a new one will do.
+        let fresh = died || fresh_tries > 0;
+        let lease = handle.pool.acquire(&key, &timeouts, start, fresh).await?;
+        let reused = lease.is_reused();
+        let again = if reused && !died {
+            replay(&request)
+        } else {
+            None
+        };
+        match attempt(lease, request, &timeouts).await {
+            Ok(response) => return Ok(response),
+            Err(Failure::Unsent(unsent, _)) if reused && fresh_tries < FRESH_TRIES => {
+                fresh_tries += 1;
+                request = unsent;
+            }
+            Err(Failure::Died(error)) => match again {
+                Some(again) => {
+                    died = true;
+                    request = again;
+                }
+                None => return Err(error),
+            },
+            Err(Failure::Unsent(_, error) | Failure::Failed(error)) => return Err(error),
+        }
+    }
+}
+
+/// A second copy of a request that may be sent twice (RFC 9110 §9.2.2): idempotent, and without a
+/// body.
+fn replay(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    );
+    if !idempotent || !request.body().is_empty() {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::default());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+/// Sends the request on this connection, and waits for the response's head.
+async fn attempt(
+    lease: Lease,
+    request: Request<RequestBody>,
+    timeouts: &Timeouts,
+) -> Result<Response<UpstreamBody>, Failure> {
+    let conn = lease.conn();
+    let uri = request.uri().clone();
+    let upload = request.body().upload();
+    let (response, sleep) = match conn.send(request, timeouts.write) {
+        Ok(sent) => sent,
+        Err(mut request) => {
+            *request.uri_mut() = uri;
+            return Err(Failure::Unsent(request, failure::closed(conn)));
+        }
+    };
+    let mut timer = ReadTimer::new(timeouts.read, sleep);
+    let mut response = pin!(response);
+    let head = poll_fn(|cx| {
+        if let Poll::Ready(result) = response.as_mut().poll(cx) {
+            return Poll::Ready(Ok(result));
+        }
+        // The clock runs from the end of the request.
+        if let Some(upload) = &upload {
+            ready!(upload.poll_done(cx));
+        }
+        loop {
+            let limit = ready!(timer.poll_expired(cx));
+            // What was taken from the body may still have been on its way out.
+            match conn.sending_until() {
+                Some(at) if at + limit > Instant::now() => timer.start_at(at),
+                _ => return Poll::Ready(Err(limit)),
+            }
+        }
+    });
+    match head.await {
+        Ok(Ok(response)) => {
+            timer.stop();
+            Ok(begin_body(response, lease, timer))
+        }
+        Ok(Err(mut error)) => match error.take_message() {
+            Some(mut request) => {
+                *request.uri_mut() = uri;
+                Err(Failure::Unsent(request, failure::closed(conn)))
+            }
+            None => {
+                let error = failure::before_head(error.into_error(), &lease, upload.as_deref());
+                Err(match error.kind() {
+                    ErrorKind::Closed if !conn.has_answered() => Failure::Died(error),
+                    _ => Failure::Failed(error),
+                })
+            }
+        },
+        Err(limit) => Err(Failure::Failed(failure::read_timeout(&lease, limit))),
+    }
+}
+
+fn begin_body(
+    response: Response<Incoming>,
+    mut lease: Lease,
+    timer: ReadTimer,
+) -> Response<UpstreamBody> {
+    let (parts, body) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        lease.upgrade();
+        return Response::from_parts(parts, UpstreamBody::empty());
+    }
+    lease.keep_for(keep_alive(&parts.headers));
+    let body = UpstreamBody::new(body, lease, timer, is_reusable(&parts));
+    Response::from_parts(parts, body)
+}
+
+/// How long the upstream says it keeps an idle connection, less a margin for what is on its way.
+fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let seconds = value.split(',').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_timeout = name.trim().eq_ignore_ascii_case("timeout");
+        is_timeout.then(|| value.trim().parse().ok())?
+    })?;
+    Some(Duration::from_secs(seconds).saturating_sub(KEEP_ALIVE_MARGIN))
+}
+
+/// Whether the connection can serve again once this response has been read: its end must be told
+/// by the response itself, and the upstream must not have asked to close (RFC 9112 §9.3).
+fn is_reusable(head: &response::Parts) -> bool {
+    let framed =
+        head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
+    let close = head.headers.get_all(CONNECTION).iter().any(|value| {
+        let options = value.to_str().unwrap_or_default().split(',');
+        options
+            .into_iter()
+            .any(|option| option.trim().eq_ignore_ascii_case("close"))
+    });
+    framed && !close
+}
