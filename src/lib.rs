@@ -8,6 +8,7 @@ mod connect;
 mod error;
 pub mod limit;
 mod load;
+mod middleware;
 mod origin;
 mod pool;
 mod stats;
@@ -18,6 +19,7 @@ pub use crate::{
     connect::public_addresses,
     error::{Error, ErrorKind, Phase},
     load::CompleteOnBodyEnd,
+    middleware::{UpstreamLayer, UpstreamService, UpstreamServiceBody, UpstreamServiceFuture},
     origin::Origin,
     stats::{CloseCause, Drained, Gauges, Stats},
     upstream::{AtOrigin, ResponseFuture, Upstream, UpstreamBody, UpstreamBuilder},
