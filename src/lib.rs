@@ -6,6 +6,8 @@ mod config;
 mod conn;
 mod connect;
 mod error;
+#[cfg(feature = "axum")]
+mod extract;
 pub mod limit;
 mod load;
 mod middleware;
@@ -24,3 +26,6 @@ pub use crate::{
     stats::{CloseCause, Drained, Gauges, Stats},
     upstream::{AtOrigin, ResponseFuture, Upstream, UpstreamBody, UpstreamBuilder},
 };
+
+#[cfg(feature = "axum")]
+pub use crate::extract::MissingUpstream;

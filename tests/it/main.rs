@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod exchange;
+mod extract;
 mod limits;
+mod middleware;
 mod support;
 mod wire;
