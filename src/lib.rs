@@ -6,9 +6,12 @@ mod config;
 mod conn;
 mod connect;
 mod error;
+#[cfg(feature = "axum")]
+mod extract;
 mod gather;
 pub mod limit;
 mod load;
+mod middleware;
 mod origin;
 mod pool;
 mod stats;
@@ -21,6 +24,7 @@ pub use crate::{
     error::{Error, ErrorKind, Phase},
     gather::{Format, Gather, GatherBody, Leg, Legs, Order},
     load::CompleteOnBodyEnd,
+    middleware::{UpstreamLayer, UpstreamService, UpstreamServiceBody, UpstreamServiceFuture},
     origin::Origin,
     stats::{CloseCause, Drained, Gauges, Stats},
     truncate::{
@@ -29,3 +33,6 @@ pub use crate::{
     },
     upstream::{AtOrigin, ResponseFuture, Upstream, UpstreamBody, UpstreamBuilder},
 };
+
+#[cfg(feature = "axum")]
+pub use crate::extract::MissingUpstream;

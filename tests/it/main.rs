@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod exchange;
+mod extract;
 mod gather;
 mod limits;
+mod middleware;
 mod support;
 mod truncate;
 mod wire;
