@@ -14,6 +14,7 @@ mod middleware;
 mod origin;
 mod pool;
 mod stats;
+mod truncate;
 mod upstream;
 
 pub use crate::{
@@ -24,6 +25,10 @@ pub use crate::{
     middleware::{UpstreamLayer, UpstreamService, UpstreamServiceBody, UpstreamServiceFuture},
     origin::Origin,
     stats::{CloseCause, Drained, Gauges, Stats},
+    truncate::{
+        Invalid, Truncate, TruncateBody, TruncateFuture, TruncateLayer, TruncateService,
+        Truncation, TruncationOutcome, Uncuttable,
+    },
     upstream::{AtOrigin, ResponseFuture, Upstream, UpstreamBody, UpstreamBuilder},
 };
 

@@ -7,4 +7,5 @@ mod extract;
 mod limits;
 mod middleware;
 mod support;
+mod truncate;
 mod wire;

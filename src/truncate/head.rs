@@ -1,0 +1,93 @@
+//! The headers of a body that is cut, or may be.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::{
+    Truncate,
+    media::Media,
+    spec::Unit,
+    verdict::{Fate, Plan, stated_length},
+};
+
+/// RFC 9651 §3.3.1: no integer in a structured field is longer than fifteen digits.
+const LONGEST_INTEGER: u64 = 999_999_999_999_999;
+
+/// Digests of the content or of the representation (RFC 9530, and what was before it).
+const DIGESTS: [&str; 5] = [
+    "content-digest",
+    "repr-digest",
+    "unencoded-digest",
+    "digest",
+    "content-md5",
+];
+
+/// Makes the headers true of what passes.
+pub(super) fn rewrite(headers: &mut HeaderMap, spec: &Truncate, plan: &Plan) {
+    // It belongs to the connection that the body came over, and our framing is our server's.
+    headers.remove(header::TRANSFER_ENCODING);
+    if plan.fate == Fate::Uncut {
+        if stated_length(headers) != plan.length {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        return;
+    }
+    headers.remove(header::CONTENT_LENGTH);
+    if let Some(length) = plan.passes {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    for name in DIGESTS {
+        headers.remove(name);
+    }
+    if let Some(range) = &plan.range {
+        // Part of a range is still part of the same representation: its validators stay true.
+        headers.insert(header::CONTENT_RANGE, range.clone());
+    } else {
+        forget_the_whole(headers);
+    }
+    if plan.fate == Fate::Cut {
+        headers.remove(header::TRAILER);
+        if let Some(value) = content_truncated(spec, plan.length) {
+            headers.insert(spec.header.clone(), value);
+        }
+    }
+}
+
+/// Removes what speaks of the whole representation.
+fn forget_the_whole(headers: &mut HeaderMap) {
+    let of_the_whole: [HeaderName; 3] = [
+        header::ETAG,
+        header::LAST_MODIFIED,
+        header::CONTENT_LOCATION,
+    ];
+    for name in of_the_whole {
+        headers.remove(name);
+    }
+    if let Some(ranges) = headers.get_mut(header::ACCEPT_RANGES) {
+        *ranges = HeaderValue::from_static("none");
+    }
+    let media = Media::of(headers);
+    if media.is_text() || media.is_missing() {
+        // HTML may end inside a tag, and text without a type may look like something else now.
+        headers
+            .entry(header::X_CONTENT_TYPE_OPTIONS)
+            .or_insert(HeaderValue::from_static("nosniff"));
+    }
+}
+
+/// The value of `Content-Truncated`, a structured field: what cut the body short, and where.
+pub(super) fn content_truncated(spec: &Truncate, length: Option<u64>) -> Option<HeaderValue> {
+    let unit = match spec.unit {
+        Unit::Bytes => "byte",
+        Unit::Chars => "char",
+    };
+    let integer = |value: &u64| *value <= LONGEST_INTEGER;
+    let mut value = String::from("length");
+    if integer(&spec.limit) {
+        value += &format!(";limit={}", spec.limit);
+    }
+    value += &format!(";unit={unit}");
+    if let Some(length) = length.filter(integer) {
+        value += &format!(";size={length}");
+    }
+    HeaderValue::try_from(value).ok()
+}

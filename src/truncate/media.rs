@@ -1,0 +1,238 @@
+//! What the headers say a body is: its media type, its charset, its codings.
+
+use http::{HeaderMap, HeaderName, header};
+
+/// A parsed `Content-Type`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Media<'a> {
+    essence: Option<&'a str>,
+    charset: Option<&'a str>,
+}
+
+/// How the characters of a text are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Charset {
+    /// UTF-8, or nothing said, or a name that nobody knows.
+    Utf8,
+    /// One byte a character.
+    SingleByte,
+    /// One that takes a decoder to count in.
+    Other,
+}
+
+impl<'a> Media<'a> {
+    pub(super) fn of(headers: &'a HeaderMap) -> Self {
+        let Some(value) = text(headers, &header::CONTENT_TYPE) else {
+            return Self::default();
+        };
+        let mut parts = split_unquoted(value);
+        Self {
+            essence: parts.next().map(str::trim),
+            charset: parts.find_map(|part| parameter(part, "charset")),
+        }
+    }
+
+    /// Text that stays text when its end is missing: an event stream loses its last event, and
+    /// makes its reader come back for more.
+    pub(super) fn is_plain_text(&self) -> bool {
+        self.starts_with("text/") && !self.is("text/event-stream")
+    }
+
+    pub(super) fn is_missing(&self) -> bool {
+        self.essence.is_none()
+    }
+
+    pub(super) fn is_text(&self) -> bool {
+        self.starts_with("text/")
+    }
+
+    /// Length-prefixed messages, in gRPC's own framing or in one of gRPC-Web's.
+    pub(super) fn is_any_grpc(&self) -> bool {
+        self.starts_with("application/grpc")
+    }
+
+    pub(super) fn charset(&self) -> Charset {
+        match self.charset {
+            // RFC 8259 §8.1: JSON is UTF-8, whatever a parameter says.
+            Some(label) if !self.is("application/json") => charset(label),
+            _ => Charset::Utf8,
+        }
+    }
+
+    fn is(&self, essence: &str) -> bool {
+        self.essence
+            .is_some_and(|own| own.eq_ignore_ascii_case(essence))
+    }
+
+    fn starts_with(&self, prefix: &str) -> bool {
+        self.essence
+            .and_then(|own| own.get(..prefix.len()))
+            .is_some_and(|own| own.eq_ignore_ascii_case(prefix))
+    }
+}
+
+/// Whether the body is as it was written: no coding, or none that changes it.
+pub(super) fn is_identity(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(header::CONTENT_ENCODING);
+    codings.iter().all(|value| {
+        value.to_str().is_ok_and(|value| {
+            let mut names = value.split(',').map(str::trim);
+            names.all(|name| name.is_empty() || name.eq_ignore_ascii_case("identity"))
+        })
+    })
+}
+
+/// Whether a comma-separated field has `token` among its members.
+pub(super) fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|member| member.trim().eq_ignore_ascii_case(token))
+}
+
+/// The one value of a field, if it is text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn charset(label: &str) -> Charset {
+    const SINGLE: [&str; 11] = [
+        "iso-8859-",
+        "iso8859-",
+        "iso_8859-",
+        "windows-125",
+        "windows-874",
+        "cp125",
+        "latin",
+        "koi8-",
+        "macintosh",
+        "x-mac-",
+        "ibm866",
+    ];
+    const OTHER: [&str; 17] = [
+        "utf-16",
+        "utf-32",
+        "utf-7",
+        "ucs-2",
+        "unicode",
+        "shift",
+        "sjis",
+        "x-sjis",
+        "ms_kanji",
+        "windows-31j",
+        "gb",
+        "x-gbk",
+        "big5",
+        "euc-",
+        "ks_c_5601",
+        "iso-2022-",
+        "hz-gb",
+    ];
+    let label = label.to_ascii_lowercase();
+    let among = |names: &[&str]| names.iter().any(|name| label.starts_with(name));
+    if among(&SINGLE) {
+        Charset::SingleByte
+    } else if among(&OTHER) && label != "unicode-1-1-utf-8" {
+        Charset::Other
+    } else {
+        Charset::Utf8
+    }
+}
+
+/// The value of the parameter `part`, if that is its name.
+fn parameter<'a>(part: &'a str, name: &str) -> Option<&'a str> {
+    let (own, value) = part.split_once('=')?;
+    let value = value.trim().trim_matches('"');
+    own.trim().eq_ignore_ascii_case(name).then_some(value)
+}
+
+/// Splits at semicolons, but not at those within a quoted string.
+fn split_unquoted(value: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut escaped = false;
+    value.split(move |character| {
+        let literal = std::mem::replace(&mut escaped, false);
+        match character {
+            _ if literal => {}
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            ';' => return !quoted,
+            _ => {}
+        }
+        false
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn media_of(value: &'static str, check: impl Fn(Media<'_>)) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+        check(Media::of(&headers));
+    }
+
+    #[test]
+    fn a_charset_is_found_in_any_case_quoted_or_not_and_nowhere_else() {
+        let cases = [
+            ("text/plain", Charset::Utf8),
+            ("text/plain; charset=UTF-8", Charset::Utf8),
+            ("TEXT/PLAIN;Charset=\"ISO-8859-1\"", Charset::SingleByte),
+            ("text/plain; charset=us-ascii", Charset::Utf8),
+            ("text/plain; charset=nobody-knows", Charset::Utf8),
+            ("text/plain; charset=unicode-1-1-utf-8", Charset::Utf8),
+            ("text/plain; charset=Shift_JIS", Charset::Other),
+            ("text/plain; charset=utf-16", Charset::Other),
+            ("text/plain; charset=gb18030", Charset::Other),
+            ("text/plain; a=\"b; charset=utf-16\"", Charset::Utf8),
+            ("text/plain; a=\"\\\";\"; charset=utf-16", Charset::Other),
+            ("application/json; charset=utf-16", Charset::Utf8),
+        ];
+        for (value, expected) in cases {
+            media_of(value, |media| {
+                assert_eq!(media.charset(), expected, "the charset of {value}");
+            });
+        }
+    }
+
+    #[test]
+    fn only_text_that_survives_a_cut_is_plain_text() {
+        let cases = [
+            ("text/plain", true),
+            ("Text/HTML; charset=utf-8", true),
+            ("text/event-stream", false),
+            ("text/event-stream;charset=utf-8", false),
+            ("application/json", false),
+            ("multipart/mixed; boundary=x", false),
+            ("image/png", false),
+            ("tex", false),
+        ];
+        for (value, expected) in cases {
+            media_of(value, |media| {
+                assert_eq!(
+                    media.is_plain_text(),
+                    expected,
+                    "{value} may be cut as text"
+                );
+            });
+        }
+    }
+
+    #[test]
+    fn a_body_without_a_coding_or_with_identity_is_as_it_was_written() {
+        let cases = [
+            ("identity", true),
+            ("Identity, ", true),
+            ("gzip", false),
+            ("identity, br", false),
+        ];
+        for (value, expected) in cases {
+            let mut headers = HeaderMap::new();
+            assert!(is_identity(&headers), "no coding at all");
+            headers.insert(header::CONTENT_ENCODING, value.parse().unwrap());
+            assert_eq!(is_identity(&headers), expected, "content-encoding: {value}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+use http::{HeaderMap, HeaderValue, Method, Request, header};
+
+use super::media::Media;
+
+/// What of a request decides how its response can be cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// The response has the headers of a body, but none.
+    pub(super) head: bool,
+    /// A success is not a response with content but a tunnel.
+    pub(super) connect: bool,
+}
+
+impl Asked {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        Self::with(request.method())
+    }
+
+    pub(super) fn with(method: &Method) -> Self {
+        Self {
+            head: method == Method::HEAD,
+            connect: method == Method::CONNECT,
+        }
+    }
+}
+
+pub(super) fn prepare<B>(request: &mut Request<B>) {
+    if Media::of(request.headers()).is_any_grpc() {
+        return;
+    }
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        ask_for_the_whole(request.headers_mut());
+    }
+    let identity = HeaderValue::from_static("identity");
+    let headers = request.headers_mut();
+    headers.insert(header::ACCEPT_ENCODING, identity);
+}
+
+fn ask_for_the_whole(headers: &mut HeaderMap) {
+    let parts = [
+        header::RANGE,
+        header::IF_RANGE,
+        header::IF_MATCH,
+        header::IF_NONE_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_UNMODIFIED_SINCE,
+    ];
+    for name in parts {
+        headers.remove(name);
+    }
+    for name in ["want-content-digest", "want-repr-digest", "want-digest"] {
+        headers.remove(name);
+    }
+}
