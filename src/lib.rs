@@ -8,6 +8,7 @@ mod connect;
 mod error;
 #[cfg(feature = "axum")]
 mod extract;
+mod gather;
 pub mod limit;
 mod load;
 mod middleware;
@@ -21,6 +22,7 @@ pub use crate::{
     config::{Limits, RemainderPolicy, Timeouts},
     connect::public_addresses,
     error::{Error, ErrorKind, Phase},
+    gather::{Format, Gather, GatherBody, Leg, Legs, Order},
     load::CompleteOnBodyEnd,
     middleware::{UpstreamLayer, UpstreamService, UpstreamServiceBody, UpstreamServiceFuture},
     origin::Origin,

@@ -162,10 +162,6 @@ impl Key {
         &self.origin
     }
 
-    pub(crate) fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
     pub(crate) fn compact(&self) -> Self {
         Self {
             origin: self.origin.compact(),
@@ -238,7 +234,8 @@ impl Hash for Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}:{}", self.scheme(), self.host(), self.port)
+        let host = self.host().to_ascii_lowercase();
+        write!(f, "{}://{host}:{}", self.scheme(), self.port)
     }
 }
 

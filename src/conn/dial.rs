@@ -24,22 +24,19 @@ pub(crate) async fn run(pool: Arc<Pool>, dial: Dial, slot: Slot) {
     };
     let Connected { io, probe } = match connected {
         Ok(connected) => connected,
-        Err(error) => return pool.dial_failed(slot, error),
+        Err(error) => return pool.dial_failed(&slot, &error),
     };
     let conn = Arc::new(Conn::new(dial.key.origin().clone(), probe));
     // From here on the slot is free when the socket is gone.
     let io = SlotIo::new(io, conn.clone(), slot);
-    match h1::handshake(io, &conn, &pool, dial.id).await {
-        Ok(driver) => {
-            let terms = Terms {
-                capacity: 1,
-                ages_at: pool.ages_at(),
-            };
-            pool.dialed(dial.id, conn, terms);
-            driver.await;
-        }
-        // The slot went with the I/O object, and the waiter with it.
-        Err(_) => {}
+    // Should it fail, the slot goes with the I/O object, and whoever waits is told.
+    if let Ok(driver) = h1::handshake(io, &conn, &pool, dial.id).await {
+        let terms = Terms {
+            capacity: 1,
+            ages_at: pool.ages_at(),
+        };
+        pool.dialed(dial.id, conn, terms);
+        driver.await;
     }
 }
 

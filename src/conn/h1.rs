@@ -144,11 +144,22 @@ impl<H> Driver<H> {
         match parked.poll(cx, &self.guard.conn) {
             Poll::Pending => false,
             Poll::Ready(clean) => {
-                if let (Some(Parked { lease, .. }), true) = (self.parked.take(), clean) {
-                    lease.finish();
-                }
+                self.unpark(clean);
                 true
             }
+        }
+    }
+
+    /// Ends what was parked. Unless it came to a clean end, its lease has this connection aborted.
+    fn unpark(&mut self, clean: bool) {
+        let Some(Parked { lease, cut, .. }) = self.parked.take() else {
+            return;
+        };
+        if cut {
+            lease.count_rest(clean);
+        }
+        if clean {
+            lease.finish();
         }
     }
 
@@ -169,8 +180,7 @@ impl<H> Driver<H> {
             return Poll::Ready(false);
         }
         if is_over(parked_until) {
-            // Its lease, dropped unfinished, has this connection aborted.
-            self.parked = None;
+            self.unpark(false);
         }
         if is_over(self.check_at) {
             self.check_at = self.guard.pool.expire(self.guard.id);

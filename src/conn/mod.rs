@@ -1,7 +1,6 @@
 //! One connection: what is shared between its driver, the exchange that uses it, and the pool.
 
 use std::{
-    pin::Pin,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
@@ -13,7 +12,7 @@ use std::{
 use futures_util::task::AtomicWaker;
 use http::{HeaderValue, Request, Response};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::{connect::Probe, origin::Origin, pool::Lease, stats::CloseCause};
 
@@ -26,7 +25,7 @@ mod timer;
 pub(crate) use self::{
     io::WriteTimedOut,
     request::{RequestBody, Upload},
-    timer::ReadTimer,
+    timer::{ReadTimer, Timer},
 };
 
 /// What is shared. The pool holds one per connection, and so does each lease and the driver.
@@ -52,7 +51,7 @@ struct Cell {
     sender: Option<SendRequest<RequestBody>>,
     parked: Option<Parked>,
     /// Lent to the exchange that is under way, so that one timer serves them all.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
     /// The driver has ended: nobody would look after what is parked.
     gone: bool,
     sending: Sending,
@@ -65,6 +64,8 @@ struct Cell {
 struct Parked {
     lease: Lease,
     rest: Option<Rest>,
+    /// There was a rest to read.
+    cut: bool,
     until: Instant,
 }
 
@@ -142,8 +143,7 @@ impl Conn {
         &self,
         mut request: Request<RequestBody>,
         write_timeout: Option<Duration>,
-    ) -> Result<(impl Future<Output = Sent> + use<>, Option<Pin<Box<Sleep>>>), Request<RequestBody>>
-    {
+    ) -> Result<(impl Future<Output = Sent> + use<>, Option<Timer>), Request<RequestBody>> {
         let millis = write_timeout.map_or(u64::MAX, |limit| {
             u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
         });
@@ -187,7 +187,7 @@ impl Conn {
         self.answered.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn return_timer(&self, timer: Pin<Box<Sleep>>) {
+    pub(crate) fn return_timer(&self, timer: Timer) {
         self.cell().timer = Some(timer);
     }
 
@@ -195,7 +195,12 @@ impl Conn {
     /// the rest of the body, of which at most `left` bytes are read, but no later than `until`.
     pub(crate) fn park(&self, lease: Lease, rest: Option<(Incoming, u64)>, until: Instant) {
         let rest = rest.map(|(body, left)| Rest { body, left });
-        let parked = Parked { lease, rest, until };
+        let parked = Parked {
+            lease,
+            cut: rest.is_some(),
+            rest,
+            until,
+        };
         let mut cell = self.cell();
         if cell.gone {
             // Not under the lock: the lease's end takes it, too.

@@ -6,17 +6,20 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// A timer that can be lent.
+pub(crate) type Timer = Pin<Box<Sleep>>;
+
 /// The clock of the `read` phase: it runs only while the upstream is being waited for.
 #[derive(Debug)]
 pub(crate) struct ReadTimer {
     limit: Option<Duration>,
     /// Made when it is first needed; its re-arming for a later time costs no lock.
-    sleep: Option<Pin<Box<Sleep>>>,
+    sleep: Option<Timer>,
     running: bool,
 }
 
 impl ReadTimer {
-    pub(crate) fn new(limit: Option<Duration>, sleep: Option<Pin<Box<Sleep>>>) -> Self {
+    pub(crate) fn new(limit: Option<Duration>, sleep: Option<Timer>) -> Self {
         Self {
             limit,
             sleep,
@@ -53,7 +56,7 @@ impl ReadTimer {
         self.running = false;
     }
 
-    pub(crate) fn into_sleep(self) -> Option<Pin<Box<Sleep>>> {
+    pub(crate) fn into_inner(self) -> Option<Timer> {
         self.sleep
     }
 }

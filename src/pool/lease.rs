@@ -1,5 +1,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
+use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -85,20 +86,31 @@ impl Lease {
         }
     }
 
-    /// The rest of the response's body is not wanted. Where it is small, the driver reads on and
-    /// the connection comes back; else it is closed.
-    pub(crate) fn leave(self, body: Incoming) {
+    /// The rest of the response's body is not wanted. Where it is small, and reading it leaves a
+    /// connection that can be used again, the driver reads on; else the connection is closed.
+    pub(crate) fn leave(self, body: Incoming, reusable: bool) {
         let policy = self.pool.remainder();
-        let known = http_body::Body::size_hint(&body).exact();
-        if policy.max_bytes == 0 || known.is_some_and(|rest| rest > policy.max_bytes) {
+        let is_large = body.size_hint().lower() > policy.max_bytes;
+        if !reusable || is_large || policy.max_bytes == 0 {
             self.pool.count(|stats| stats.cut_and_closed += 1);
-            // Before the body: its drop would wake hyper for a connection that is to go.
+            // Before the body, whose end would have hyper look for more.
             drop(self);
             return;
         }
         let conn = self.conn.clone();
         let until = Instant::now() + policy.max_time;
         conn.park(self, Some((body, policy.max_bytes)), until);
+    }
+
+    /// What became of the rest that was read on.
+    pub(crate) fn count_rest(&self, reused: bool) {
+        self.pool.count(|stats| {
+            if reused {
+                stats.cut_and_reused += 1;
+            } else {
+                stats.cut_and_closed += 1;
+            }
+        });
     }
 
     /// The connection is no longer ours: an upgrade has taken it over.

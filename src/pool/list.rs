@@ -37,10 +37,6 @@ impl<const WHICH: usize> List<WHICH> {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     pub(super) fn push_back<T: Node>(&mut self, slab: &mut Slab<T>, key: usize) {
         let prev = self.back.replace(key);
         *slab[key].links(WHICH) = Links { prev, next: None };
@@ -121,6 +117,6 @@ mod tests {
             [keys[0], keys[1], keys[3]],
             "what is left keeps its order"
         );
-        assert!(list.is_empty() && list.front().is_none() && list.back().is_none());
+        assert!(list.len() == 0 && list.front().is_none() && list.back().is_none());
     }
 }

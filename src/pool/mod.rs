@@ -196,8 +196,8 @@ impl Pool {
         self.with(|state, now, out| state.dialed(id, conn, terms, now, out));
     }
 
-    /// The dial has failed, and with it the slot is free.
-    pub(crate) fn dial_failed(self: &Arc<Self>, slot: Slot, error: Error) {
+    /// The dial has failed. Its slot is free when it is dropped.
+    pub(crate) fn dial_failed(self: &Arc<Self>, slot: &Slot, error: &Error) {
         if error.is_timeout() {
             self.count(|stats| stats.count_timed_out(Phase::Connect));
         }
@@ -310,7 +310,7 @@ impl Pool {
         result
     }
 
-    fn perform(self: &Arc<Self>, actions: Actions<Arc<Conn>, Answer>, dial_error: Option<Error>) {
+    fn perform(self: &Arc<Self>, actions: Actions<Arc<Conn>, Answer>, dial_error: Option<&Error>) {
         // Destructured, so that a new action cannot be forgotten here.
         let Actions {
             grants,
@@ -325,7 +325,7 @@ impl Pool {
             let _ = answer.send(Ok(Lease::new(self.clone(), grant)));
         }
         for (answer, refusal) in refusals {
-            let rejection = match (refusal, &dial_error) {
+            let rejection = match (refusal, dial_error) {
                 (Refusal::DialFailed, Some(error)) => Rejection::Dial(error.clone()),
                 _ => Rejection::Refused(refusal),
             };

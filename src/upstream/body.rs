@@ -109,8 +109,21 @@ impl UpstreamBody {
     /// Gives the connection back as soon as the last frame is here: nobody may ask for the end
     /// after it.
     fn release_at_end(&mut self) {
-        if let Some(open) = self.open.take_if(|open| open.body.is_end_stream()) {
-            open.complete();
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.body.is_end_stream())
+        {
+            self.complete();
+        }
+    }
+
+    fn complete(&mut self) {
+        if let Some(Open { lease, timer, .. }) = self.open.take() {
+            if let Some(timer) = timer.into_inner() {
+                lease.conn().return_timer(timer);
+            }
+            lease.complete();
         }
     }
 
@@ -119,15 +132,6 @@ impl UpstreamBody {
         error: impl FnOnce(&Lease) -> Error,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         Poll::Ready(self.open.take().map(|open| Err(error(&open.lease))))
-    }
-}
-
-impl Open {
-    fn complete(self) {
-        if let Some(sleep) = self.timer.into_sleep() {
-            self.lease.conn().return_timer(sleep);
-        }
-        self.lease.complete();
     }
 }
 
@@ -151,7 +155,7 @@ impl Body for UpstreamBody {
             Some(Ok(frame)) => {
                 if frame.is_trailers() {
                     // Nothing comes after them.
-                    self.open.take().map(Open::complete);
+                    self.complete();
                 } else {
                     self.release_at_end();
                 }
@@ -159,7 +163,7 @@ impl Body for UpstreamBody {
             }
             Some(Err(error)) => self.fail(|lease| failure::in_body(error, lease.conn())),
             None => {
-                self.open.take().map(Open::complete);
+                self.complete();
                 Poll::Ready(None)
             }
         }
@@ -178,16 +182,8 @@ impl Body for UpstreamBody {
 
 impl Drop for UpstreamBody {
     fn drop(&mut self) {
-        if let Some(Open {
-            body,
-            lease,
-            reusable,
-            ..
-        }) = self.open.take()
-        {
-            if reusable {
-                lease.leave(body);
-            }
+        if let Some(open) = self.open.take() {
+            open.lease.leave(open.body, open.reusable);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod exchange;
 mod extract;
+mod gather;
 mod limits;
 mod middleware;
 mod support;

@@ -12,11 +12,9 @@ impl<C: Clone, W> State<C, W> {
             let conn = &self.conns[k];
             let (o, unused, served) = (conn.origin, conn.in_use == 0, conn.served);
             let w = self.origins[o].oldest_waiter();
-            if unused {
-                if let Some(cause) = self.reason_to_close(k, w, now) {
-                    self.close(k, cause, out);
-                    return;
-                }
+            if unused && let Some(cause) = self.reason_to_close(k, w, now) {
+                self.close(k, cause, out);
+                return;
             }
             let Some(w) = w else { break };
             if self.waiters[w].fresh && served {
@@ -50,10 +48,8 @@ impl<C: Clone, W> State<C, W> {
         }
         // A busy origin must not starve the others: the oldest waiter of all comes first.
         let elsewhere = self.blocked.iter().find(|(_, o)| *o != conn.origin);
-        if let Some(&(ticket, _)) = elsewhere {
-            if waiter.is_none_or(|waiter| ticket < waiter.ticket) {
-                return Some(CloseCause::Evicted);
-            }
+        if elsewhere.is_some_and(|(ticket, _)| waiter.is_none_or(|w| *ticket < w.ticket)) {
+            return Some(CloseCause::Evicted);
         }
         (waiter.is_none() && self.draining).then_some(CloseCause::Drained)
     }
