@@ -12,23 +12,33 @@ use pin_project_lite::pin_project;
 use crate::{
     error::BoxError,
     limit::{ErasedPermit, HeldBody},
+    truncate::TruncateBody,
 };
 
 pin_project! {
     /// The response body of an [`UpstreamService`](crate::UpstreamService).
     ///
-    /// It is the inner service's, and keeps the request's place until it ends, fails or is dropped;
-    /// or it is the text of a refusal. Errors are those of the body inside, boxed.
+    /// It is the inner service's, cut if the layer says so, and keeps the request's place until it
+    /// ends, fails or is dropped; or it is the text of a refusal. Errors are those of the body
+    /// inside, boxed.
     pub struct UpstreamServiceBody<B> {
         #[pin]
-        body: Either<HeldBody<B, Option<ErasedPermit>>, Full<Bytes>>,
+        body: Either<Either<Held<B>, TruncateBody<Held<B>>>, Full<Bytes>>,
     }
 }
 
+pub(super) type Held<B> = HeldBody<B, Option<ErasedPermit>>;
+
 impl<B> UpstreamServiceBody<B> {
-    pub(super) fn held(body: HeldBody<B, Option<ErasedPermit>>) -> Self {
+    pub(super) fn whole(body: Held<B>) -> Self {
         Self {
-            body: Either::Left(body),
+            body: Either::Left(Either::Left(body)),
+        }
+    }
+
+    pub(super) fn truncated(body: TruncateBody<Held<B>>) -> Self {
+        Self {
+            body: Either::Left(Either::Right(body)),
         }
     }
 

@@ -4,7 +4,7 @@ use http::HeaderValue;
 use tower::Layer;
 
 use super::{UpstreamService, admission::Admission, refuse};
-use crate::Upstream;
+use crate::{Truncate, Upstream};
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 
@@ -22,6 +22,8 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 ///
 /// * `503 Service Unavailable` with `Retry-After` and one line of text; or
 /// * for a gRPC request, the status `RESOURCE_EXHAUSTED` (8), as tonic's own load shedding.
+///
+/// [`truncate`](Self::truncate) makes the responses previews of themselves.
 ///
 /// This is [`limit::UntilBodyEndLayer`](crate::limit::UntilBodyEndLayer) over tower's limits: see
 /// [`limit`](crate::limit) for the stack, and to build another.
@@ -75,6 +77,7 @@ pub struct UpstreamLayer {
     wait: Duration,
     // Of the three above; None without a limit.
     admission: Option<Admission>,
+    truncate: Option<Truncate>,
     proxy_status: Option<HeaderValue>,
 }
 
@@ -88,6 +91,7 @@ impl UpstreamLayer {
             max_pending: None,
             wait: DEFAULT_WAIT,
             admission: None,
+            truncate: None,
             proxy_status: None,
         }
     }
@@ -133,6 +137,19 @@ impl UpstreamLayer {
         .with_new_budget()
     }
 
+    /// Cuts every response, as a [`TruncateLayer`](crate::TruncateLayer) inside the limit does.
+    /// Defaults to whole responses.
+    ///
+    /// A response that has reached its limit gives its place to the next request, since the rest of
+    /// it is dropped. A refusal is never cut.
+    #[must_use]
+    pub fn truncate(self, truncate: Truncate) -> Self {
+        Self {
+            truncate: Some(truncate),
+            ..self
+        }
+    }
+
     /// Tells of a refusal in a `Proxy-Status` header too ([RFC 9209]), by this name of the server.
     /// Defaults to no such header.
     ///
@@ -164,6 +181,7 @@ impl<S> Layer<S> for UpstreamLayer {
             inner,
             self.upstream.clone(),
             self.admission.as_ref(),
+            self.truncate.clone(),
             self.proxy_status.clone(),
         )
     }

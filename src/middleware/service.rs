@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -16,7 +16,7 @@ use super::{
     refuse::{Refusal, Refuse},
 };
 use crate::{
-    Upstream,
+    Truncate, Upstream,
     error::BoxError,
     limit::{HeldBody, Permit, Stop, UntilBodyEnd, UntilBodyEndFuture},
 };
@@ -30,6 +30,7 @@ use crate::{
 pub struct UpstreamService<S> {
     upstream: Upstream,
     inner: Inner<S>,
+    truncate: Option<Truncate>,
     proxy_status: Option<HeaderValue>,
 }
 
@@ -48,6 +49,7 @@ pin_project! {
     {
         #[pin]
         state: State<S, R>,
+        truncate: Option<(Truncate, Method)>,
     }
 }
 
@@ -77,6 +79,7 @@ impl<S> UpstreamService<S> {
         inner: S,
         upstream: Upstream,
         admission: Option<&Admission>,
+        truncate: Option<Truncate>,
         proxy_status: Option<HeaderValue>,
     ) -> Self {
         let inner = match admission {
@@ -86,6 +89,7 @@ impl<S> UpstreamService<S> {
         Self {
             upstream,
             inner,
+            truncate,
             proxy_status,
         }
     }
@@ -111,6 +115,10 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         request.extensions_mut().insert(self.upstream.clone());
+        let truncate = self.truncate.as_ref().map(|truncate| {
+            truncate.prepare(&mut request);
+            (truncate.clone(), request.method().clone())
+        });
         let state = match &mut self.inner {
             Inner::Open(inner) => State::Open {
                 call: inner.call(request),
@@ -120,7 +128,7 @@ where
                 call: inner.call(request),
             },
         };
-        UpstreamServiceFuture { state }
+        UpstreamServiceFuture { state, truncate }
     }
 }
 
@@ -146,22 +154,30 @@ where
     type Output = Result<Response<UpstreamServiceBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match self.project().state.project() {
+        let this = self.project();
+        let response = match this.state.project() {
             StateProj::Open { call } => {
                 let response = ready!(call.poll(cx))?;
-                Ok(response.map(|body| UpstreamServiceBody::held(HeldBody::new(body, None))))
+                response.map(|body| HeldBody::new(body, None))
             }
             StateProj::Limited { call, refuse } => match ready!(call.poll_admitted(cx)) {
-                Ok(response) => Ok(response.map(|body| {
-                    UpstreamServiceBody::held(body.map_held(|permit| permit.map(Permit::erased)))
-                })),
-                Err(Stop::Failed(error)) => Err(error),
+                Ok(response) => {
+                    response.map(|body| body.map_held(|permit| permit.map(Permit::erased)))
+                }
+                Err(Stop::Failed(error)) => return Poll::Ready(Err(error)),
                 Err(Stop::Refused(error)) => {
                     let response = refuse.response(Refusal::of(&error));
-                    Ok(response.map(UpstreamServiceBody::refused))
+                    return Poll::Ready(Ok(response.map(UpstreamServiceBody::refused)));
                 }
             },
-        })
+        };
+        Poll::Ready(Ok(match this.truncate {
+            // What is cut off is dropped, and the permit with it.
+            Some((truncate, method)) => truncate
+                .apply_to(method, response)
+                .map(UpstreamServiceBody::truncated),
+            None => response.map(UpstreamServiceBody::whole),
+        }))
     }
 }
 

@@ -8,14 +8,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, future::join_all, stream};
+use futures_util::{FutureExt, StreamExt, future::join_all, stream};
 use http::{HeaderName, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::{Upstream, UpstreamLayer};
+use crate::{Truncate, Upstream, UpstreamLayer};
 
 type Endless = StreamBody<stream::Pending<Result<Frame<Bytes>, Infallible>>>;
 
@@ -196,6 +196,44 @@ async fn two_layers_in_a_stack_both_count() {
     let refused_too = service.call(request()).await.unwrap();
     let status = refused_too.status();
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "by the outer one");
+}
+
+#[tokio::test]
+async fn a_response_is_cut_and_then_makes_room() {
+    let layer = layer().max_in_flight(1).max_pending(0);
+    let layer = layer.truncate(Truncate::chars(2));
+    let mut service = layer.layer(service_fn(async |request: Request<Empty<Bytes>>| {
+        let coding = request.headers().get(header::ACCEPT_ENCODING);
+        assert_eq!(coding.unwrap(), "identity", "a coded body cannot be cut");
+        let frames = [Bytes::from("é"), Bytes::from("éé")].map(|data| Ok(Frame::data(data)));
+        let endless = stream::iter(frames).chain(stream::pending::<Result<_, Infallible>>());
+        let mut response = Response::new(StreamBody::new(endless));
+        let plain = "text/plain; charset=utf-8".parse().unwrap();
+        response.headers_mut().insert(header::CONTENT_TYPE, plain);
+        Ok::<_, Infallible>(response)
+    }));
+
+    let mut response = service.call(request()).await.unwrap();
+    let refused = service.call(request()).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let text_of_refusal = refused.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(
+        text_of_refusal, "too many requests are waiting",
+        "a refusal is not cut"
+    );
+
+    let mut text = Vec::new();
+    while let Some(frame) = response.frame().await {
+        text.extend(frame.unwrap().into_data().unwrap_or_default());
+    }
+    assert_eq!(text, "éé".as_bytes(), "two characters and no more");
+    let next = service.call(request()).await.unwrap();
+    assert_eq!(
+        next.status(),
+        StatusCode::OK,
+        "the rest is dropped, so there is room although this body is kept"
+    );
+    drop(response);
 }
 
 /// Fails, and is ready for nobody.
