@@ -13,7 +13,7 @@ use std::{
     net::SocketAddr,
     process::ExitCode,
     str::FromStr,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -24,6 +24,7 @@ use serde_json::json;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    time::Instant,
 };
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 use tower_upstream::{
