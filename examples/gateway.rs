@@ -8,12 +8,7 @@
 //! `--help` lists the flags. SIGTERM and Ctrl-C drain it: what is under way may finish.
 
 use std::{
-    error::Error,
-    fmt::Display,
-    net::SocketAddr,
-    process::ExitCode,
-    str::FromStr,
-    time::Duration,
+    error::Error, fmt::Display, net::SocketAddr, process::ExitCode, str::FromStr, time::Duration,
 };
 
 use axum::{
