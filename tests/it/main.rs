@@ -10,5 +10,6 @@ mod http2;
 mod limits;
 mod middleware;
 mod support;
+mod total;
 mod truncate;
 mod wire;
