@@ -3,7 +3,7 @@
 use std::{
     mem,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -44,13 +44,12 @@ pub(super) async fn handshake(
 ) -> hyper::Result<impl Future<Output = ()> + use<>> {
     let (sender, http) = http1::Builder::new().handshake(io).await?;
     conn.cell().sender = Some(sender);
-    let check_at = Instant::now() + pool.idle_timeout();
     Ok(Driver {
         http: http.with_upgrades(),
         parked: None,
         close_by: None,
-        check_at: Some(check_at),
-        clock: Box::pin(sleep_until(check_at)),
+        check_at: None,
+        clock: None,
         guard: Guard {
             conn: conn.clone(),
             pool: pool.clone(),
@@ -71,7 +70,7 @@ struct Driver<H> {
     check_at: Option<Instant>,
     /// Rings no later than the first of the times above, and is only ever moved to an earlier
     /// one: so an exchange costs no work on it.
-    clock: Pin<Box<Sleep>>,
+    clock: Option<Pin<Box<Sleep>>>,
     guard: Guard,
 }
 
@@ -108,6 +107,10 @@ where
                 Order::Run => {}
                 Order::Close => this.close(),
                 Order::Abort | Order::Drain => return Poll::Ready(()),
+            }
+            if this.guard.conn.clock_moved.swap(false, Ordering::AcqRel) {
+                this.check_at = this.guard.pool.expire(this.guard.id);
+                continue;
             }
             if let Poll::Ready(result) = Pin::new(&mut this.http).poll(cx) {
                 if result.is_ok() {
@@ -170,10 +173,13 @@ impl<H> Driver<H> {
         let Some(next) = times.into_iter().flatten().min() else {
             return Poll::Pending;
         };
-        if next < self.clock.deadline() || self.clock.is_elapsed() {
-            self.clock.as_mut().reset(next);
+        let clock = self
+            .clock
+            .get_or_insert_with(|| Box::pin(sleep_until(next)));
+        if next < clock.deadline() || clock.is_elapsed() {
+            clock.as_mut().reset(next);
         }
-        ready!(self.clock.as_mut().poll(cx));
+        ready!(clock.as_mut().poll(cx));
         let now = Instant::now();
         let is_over = |time: Option<Instant>| time.is_some_and(|at| at <= now);
         if is_over(self.close_by) {

@@ -39,6 +39,8 @@ pub(crate) struct Conn {
     cell: Mutex<Cell>,
     driver: AtomicWaker,
     order: AtomicU8,
+    /// The driver is to ask whether the connection's time is over.
+    clock_moved: AtomicBool,
     /// In milliseconds; that of the exchange which is under way.
     write_timeout: AtomicU64,
     /// A byte has come since the last request was sent.
@@ -123,6 +125,7 @@ impl Conn {
             }),
             driver: AtomicWaker::new(),
             order: AtomicU8::new(Order::Run as u8),
+            clock_moved: AtomicBool::new(false),
             write_timeout: AtomicU64::new(u64::MAX),
             answered: AtomicBool::new(false),
         }
@@ -218,6 +221,12 @@ impl Conn {
     /// Tells the driver to end.
     pub(crate) fn order(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::AcqRel);
+        self.driver.wake();
+    }
+
+    /// Tells the driver that the connection may not stay idle for as long as it thinks.
+    pub(crate) fn look_at_clock(&self) {
+        self.clock_moved.store(true, Ordering::Release);
         self.driver.wake();
     }
 

@@ -215,11 +215,6 @@ impl Pool {
         self.with(|state, now, out| state.freed(id, cause, now, out));
     }
 
-    /// How long a connection may be idle.
-    pub(crate) fn idle_timeout(&self) -> Duration {
-        self.limits().idle_for()
-    }
-
     /// When a connection that is opened now is too old to be used again: up to a tenth earlier
     /// than its age allows, so that those opened together do not close together.
     pub(crate) fn ages_at(&self) -> Option<Instant> {
@@ -318,6 +313,7 @@ impl Pool {
             dials,
             closes,
             aborts,
+            checks,
             quiet,
         } = actions;
         for (answer, grant) in grants {
@@ -339,6 +335,9 @@ impl Pool {
         }
         for conn in aborts {
             conn.order(Order::Drain);
+        }
+        for conn in checks {
+            conn.look_at_clock();
         }
         if quiet {
             self.quiet.notify_waiters();

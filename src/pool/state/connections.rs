@@ -39,7 +39,8 @@ impl<C: Clone, W> State<C, W> {
         self.settle(o, now, out);
     }
 
-    /// A dial has failed. One waiter hears of it, the oldest: the next dial may end better.
+    /// A dial has failed. If it is missed, one waiter hears of it, the oldest: the next dial may
+    /// end better.
     pub(crate) fn dial_failed(&mut self, id: ConnId, now: Instant, out: &mut Actions<C, W>) {
         let Some(conn) = self.conn_mut(id) else {
             return;
@@ -56,7 +57,9 @@ impl<C: Clone, W> State<C, W> {
         let origin = &mut self.origins[o];
         origin.closing += 1;
         origin.dialing -= 1;
-        if let Some(w) = origin.oldest_waiter() {
+        // Where another dial will serve them all, this one's was for somebody who has left.
+        let is_missed = origin.waiting() > origin.dialing + origin.reserved;
+        if let Some(w) = origin.oldest_waiter().filter(|_| is_missed) {
             let waiter = self.remove_waiter(w);
             out.refusals.push((waiter.answer, Refusal::DialFailed));
         }
@@ -137,20 +140,17 @@ impl<C: Clone, W> State<C, W> {
     }
 
     /// The connection's clock has rung: closes it if its idle time or its age is over, else says
-    /// when to look again.
+    /// when to look again. `None` is not before it is told to, by `Actions::checks`.
     pub(crate) fn expire(
         &mut self,
         id: ConnId,
         now: Instant,
         out: &mut Actions<C, W>,
     ) -> Option<Instant> {
-        let idle_for = self.limits.idle_for();
         let conn = self.conn_mut(id)?;
-        if !conn.is_idle() {
-            // It cannot have been idle long enough before then.
-            return (conn.station == Station::Ready).then(|| now + idle_for);
-        }
-        let at = conn.expires_at();
+        // One that is in use is looked at again when it becomes idle.
+        conn.check_at = conn.is_idle().then(|| conn.expires_at());
+        let at = conn.check_at?;
         if at > now {
             return Some(at);
         }

@@ -8,7 +8,7 @@ use super::{
 impl<C: Clone, W> State<C, W> {
     /// Gives a connection that has room to who waits for it, or else makes it idle.
     pub(super) fn offer(&mut self, k: usize, now: Instant, out: &mut Actions<C, W>) {
-        while self.conns[k].has_room() {
+        loop {
             let conn = &self.conns[k];
             let (o, unused, served) = (conn.origin, conn.in_use == 0, conn.served);
             let w = self.origins[o].oldest_waiter();
@@ -16,7 +16,9 @@ impl<C: Clone, W> State<C, W> {
                 self.close(k, cause, out);
                 return;
             }
-            let Some(w) = w else { break };
+            let Some(w) = w.filter(|_| self.conns[k].has_room()) else {
+                break;
+            };
             if self.waiters[w].fresh && served {
                 break;
             }
@@ -25,7 +27,19 @@ impl<C: Clone, W> State<C, W> {
             out.grants.push((waiter.answer, grant));
         }
         self.relist(k);
+        self.schedule(k, out);
         self.trim_idle(out);
+    }
+
+    /// Sees to it that an idle connection's driver looks in time whether its time is over. Most
+    /// often it does so already, since an exchange only moves that time on.
+    pub(super) fn schedule(&mut self, k: usize, out: &mut Actions<C, W>) {
+        let conn = &mut self.conns[k];
+        let at = conn.expires_at();
+        if conn.is_idle() && conn.check_at.is_none_or(|check_at| check_at > at) {
+            conn.check_at = Some(at);
+            out.checks.extend(conn.handle.clone());
+        }
     }
 
     /// Why a connection that nobody uses is better closed than kept or given to `w`, the oldest
@@ -56,6 +70,7 @@ impl<C: Clone, W> State<C, W> {
 
     /// Brings an origin's books in order after an event, and then uses what slots there are.
     pub(super) fn settle(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
+        self.serve(o, now, out);
         self.rebalance(o, now, out);
         self.pump(now, out);
         let origin = &self.origins[o];
@@ -66,8 +81,18 @@ impl<C: Clone, W> State<C, W> {
         out.quiet |= self.is_quiet();
     }
 
+    /// Lets in those who stood behind a waiter that wanted a fresh connection and has left.
+    fn serve(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
+        while let Some(k) = self.origins[o].available.back()
+            && let Some(w) = self.origins[o].oldest_waiter()
+            && !(self.waiters[w].fresh && self.conns[k].served)
+        {
+            self.offer(k, now, out);
+        }
+    }
+
     /// Promises to as many waiters as its dials and reserved slots will serve, no more, no fewer.
-    fn rebalance(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
+    pub(super) fn rebalance(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
         let quota = self.origins[o].dialing + self.origins[o].reserved;
         while self.origins[o].promised.len() < quota {
             let origin = &mut self.origins[o];
@@ -93,14 +118,11 @@ impl<C: Clone, W> State<C, W> {
                 out.refusals.push((waiter.answer, Refusal::PoolTimeout));
             }
         }
-        let origin = &mut self.origins[o];
-        let surplus = origin
-            .reserved
-            .min(quota.saturating_sub(origin.promised.len()));
-        origin.reserved -= surplus;
-        self.reserved -= surplus;
-        if self.reserved == 0 {
-            self.reservations.clear();
+        let surplus = quota.saturating_sub(self.origins[o].promised.len());
+        for _ in 0..surplus.min(self.origins[o].reserved) {
+            let last = self.reservations.iter().rposition(|&other| other == o);
+            last.and_then(|last| self.reservations.remove(last));
+            self.origins[o].reserved -= 1;
         }
         self.update_blocked(o);
     }
@@ -128,8 +150,16 @@ impl<C: Clone, W> State<C, W> {
     fn pump(&mut self, now: Instant, out: &mut Actions<C, W>) {
         loop {
             let room = self.conns.len() < self.limits.total();
-            if room && self.reserved > 0 {
-                self.fulfil_reservation(now, out);
+            if room && let Some(o) = self.reservations.pop_front() {
+                self.fulfil(o, now, out);
+                continue;
+            }
+            // The limits may have been lowered since.
+            if self.reservations.len() > self.coming()
+                && let Some(o) = self.reservations.pop_back()
+            {
+                self.origins[o].reserved -= 1;
+                self.rebalance(o, now, out);
                 continue;
             }
             let Some(&(_, o)) = self.blocked.first() else {
@@ -137,7 +167,7 @@ impl<C: Clone, W> State<C, W> {
             };
             if room {
                 self.dial(o, now, out);
-            } else if self.reserved < self.coming() {
+            } else if self.reservations.len() < self.coming() {
                 self.reserve(o);
             } else if let Some(k) = self.idle.front() {
                 self.close(k, CloseCause::Evicted, out);
@@ -156,21 +186,13 @@ impl<C: Clone, W> State<C, W> {
 
     fn reserve(&mut self, o: usize) {
         self.origins[o].reserved += 1;
-        self.reserved += 1;
         self.reservations.push_back(o);
     }
 
-    fn fulfil_reservation(&mut self, now: Instant, out: &mut Actions<C, W>) {
-        let Some(o) = self.reservations.pop_front() else {
-            debug_assert!(false, "each reserved slot stands in the queue of them");
-            self.reserved = 0;
-            return;
-        };
-        let Some(origin) = self.origins.get_mut(o).filter(|origin| origin.reserved > 0) else {
-            return;
-        };
+    /// Gives a free slot to the origin it was reserved for.
+    fn fulfil(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
+        let origin = &mut self.origins[o];
         origin.reserved -= 1;
-        self.reserved -= 1;
         // Its cap may have been lowered since.
         if origin.open < self.limits.per_origin() {
             origin.dialed_at = Some(now);
@@ -194,6 +216,7 @@ impl<C: Clone, W> State<C, W> {
             idle_since: now,
             idle_for: Duration::ZERO,
             ages_at: None,
+            check_at: None,
             listed: [false; 2],
             links: [Links::default(); 2],
         });
