@@ -1,6 +1,7 @@
 //! Call other HTTP services from a tower server.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod config;
 mod conn;
@@ -36,3 +37,8 @@ pub use crate::{
 
 #[cfg(feature = "axum")]
 pub use crate::extract::MissingUpstream;
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

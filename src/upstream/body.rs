@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::failure;
+use super::{failure, head::Late};
 use crate::{
     conn::ReadTimer,
     error::{Error, ErrorKind},
@@ -148,7 +148,7 @@ impl Body for UpstreamBody {
         };
         let Poll::Ready(frame) = Pin::new(&mut open.body).poll_frame(cx) else {
             let limit = ready!(open.timer.poll_expired(cx));
-            return self.fail(|lease| failure::read_timeout(lease, limit));
+            return self.fail(|lease| failure::late(lease, Late::Read(limit)));
         };
         open.timer.stop();
         match frame {

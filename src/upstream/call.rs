@@ -1,27 +1,21 @@
 //! One exchange, phase by phase: pool, connect, write, read.
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    sync::Arc,
-    task::{Poll, ready},
-    time::Duration,
-};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
     response,
 };
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::{Handle, UpstreamBody, failure};
+use super::{Handle, UpstreamBody, failure, head::HeadClock};
 use crate::{
     config::Timeouts,
     conn::{ReadTimer, RequestBody},
     error::{Error, ErrorKind},
-    origin::{Key, Origin, Protocol},
+    origin::{Key, Origin},
     pool::Lease,
 };
 
@@ -49,7 +43,9 @@ pub(super) async fn exchange(
     mut request: Request<RequestBody>,
 ) -> Result<Response<UpstreamBody>, Error> {
     let start = Instant::now();
-    let key = Key::new(Origin::from_uri(request.uri())?, Protocol::Http1);
+    let origin = Origin::from_uri(request.uri())?;
+    let protocol = handle.protocols.choose(&origin, request.headers());
+    let key = Key::new(origin, protocol);
     if request.method() == Method::CONNECT {
         return Err(Error::new(ErrorKind::InvalidTarget)
             .with_detail("CONNECT asks for a tunnel, which an upstream handle does not open"));
@@ -115,51 +111,41 @@ async fn attempt(
     let conn = lease.conn();
     let uri = request.uri().clone();
     let upload = request.body().upload();
-    let (response, sleep) = match conn.send(request, timeouts.write) {
+    let (response, timer) = match conn.send(request, timeouts.write) {
         Ok(sent) => sent,
         Err(mut request) => {
             *request.uri_mut() = uri;
-            return Err(Failure::Unsent(request, failure::closed(conn)));
+            let error = failure::closed(conn);
+            lease.discard();
+            return Err(Failure::Unsent(request, error));
         }
     };
-    let mut timer = ReadTimer::new(timeouts.read, sleep);
+    let mut clock = HeadClock::new(upload, timeouts, conn, timer);
     let mut response = pin!(response);
-    let head = poll_fn(|cx| {
-        if let Poll::Ready(result) = response.as_mut().poll(cx) {
-            return Poll::Ready(Ok(result));
-        }
-        // The clock runs from the end of the request.
-        if let Some(upload) = &upload {
-            ready!(upload.poll_done(cx));
-        }
-        loop {
-            let limit = ready!(timer.poll_expired(cx));
-            // What was taken from the body may still have been on its way out.
-            match conn.sending_until() {
-                Some(at) if at + limit > Instant::now() => timer.start_at(at),
-                _ => return Poll::Ready(Err(limit)),
-            }
-        }
+    let head = poll_fn(|cx| match response.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Ok(result)),
+        Poll::Pending => clock.poll_late(cx, conn).map(Err),
     });
     match head.await {
-        Ok(Ok(response)) => {
-            timer.stop();
-            Ok(begin_body(response, lease, timer))
-        }
+        Ok(Ok(response)) => Ok(begin_body(response, lease, clock.into_timer())),
         Ok(Err(mut error)) => match error.take_message() {
             Some(mut request) => {
                 *request.uri_mut() = uri;
-                Err(Failure::Unsent(request, failure::closed(conn)))
+                let error = failure::closed(conn);
+                lease.discard();
+                Err(Failure::Unsent(request, error))
             }
             None => {
-                let error = failure::before_head(error.into_error(), &lease, upload.as_deref());
+                let error = failure::before_head(error.into_error(), &lease, clock.upload());
+                // Over HTTP/2, what comes on the connection may be another exchange's.
+                let nothing_came = conn.is_multiplexed() || !conn.has_answered();
                 Err(match error.kind() {
-                    ErrorKind::Closed if !conn.has_answered() => Failure::Died(error),
+                    ErrorKind::Closed | ErrorKind::Reset if nothing_came => Failure::Died(error),
                     _ => Failure::Failed(error),
                 })
             }
         },
-        Err(limit) => Err(Failure::Failed(failure::read_timeout(&lease, limit))),
+        Err(late) => Err(Failure::Failed(failure::late(&lease, late))),
     }
 }
 
@@ -192,6 +178,10 @@ fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
 /// Whether the connection can serve again once this response has been read: its end must be told
 /// by the response itself, and the upstream must not have asked to close (RFC 9112 §9.3).
 fn is_reusable(head: &response::Parts) -> bool {
+    if head.version == Version::HTTP_2 {
+        // A stream's end is told by its frames.
+        return true;
+    }
     let framed =
         head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
     let close = head.headers.get_all(CONNECTION).iter().any(|value| {

@@ -6,9 +6,22 @@ use super::{
 };
 
 impl<C: Clone, W> State<C, W> {
+    /// How many waiters one dial serves. Where the first connection is to tell the protocol, all
+    /// wait for its word.
+    pub(super) fn per_dial(&self, o: usize) -> usize {
+        match self.origins[o].multiplexed {
+            Some(false) => 1,
+            Some(true) | None => self.limits.streams(),
+        }
+    }
+
     /// Gives a connection that has room to who waits for it, or else makes it idle.
     pub(super) fn offer(&mut self, k: usize, now: Instant, out: &mut Actions<C, W>) {
-        loop {
+        let conn = &self.conns[k];
+        if let (0, Some(cause)) = (conn.in_use, conn.retired) {
+            return self.close(k, cause, out);
+        }
+        while self.conns[k].has_room() {
             let conn = &self.conns[k];
             let (o, unused, served) = (conn.origin, conn.in_use == 0, conn.served);
             let w = self.origins[o].oldest_waiter();
@@ -16,9 +29,7 @@ impl<C: Clone, W> State<C, W> {
                 self.close(k, cause, out);
                 return;
             }
-            let Some(w) = w.filter(|_| self.conns[k].has_room()) else {
-                break;
-            };
+            let Some(w) = w else { break };
             if self.waiters[w].fresh && served {
                 break;
             }
@@ -46,9 +57,6 @@ impl<C: Clone, W> State<C, W> {
     /// waiter of its origin.
     fn reason_to_close(&self, k: usize, w: Option<usize>, now: Instant) -> Option<CloseCause> {
         let conn = &self.conns[k];
-        if conn.retired.is_some() {
-            return conn.retired;
-        }
         // One that has never served does so once, however short its life may be.
         if conn.served && conn.is_aged(now) {
             return Some(CloseCause::Aged);
@@ -93,7 +101,9 @@ impl<C: Clone, W> State<C, W> {
 
     /// Promises to as many waiters as its dials and reserved slots will serve, no more, no fewer.
     pub(super) fn rebalance(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
-        let quota = self.origins[o].dialing + self.origins[o].reserved;
+        let per_dial = self.per_dial(o);
+        let under_way = self.origins[o].dialing + self.origins[o].reserved;
+        let quota = under_way.saturating_mul(per_dial);
         while self.origins[o].promised.len() < quota {
             let origin = &mut self.origins[o];
             let Some(w) = origin.queued.pop_front(&mut self.waiters) else {
@@ -118,7 +128,8 @@ impl<C: Clone, W> State<C, W> {
                 out.refusals.push((waiter.answer, Refusal::PoolTimeout));
             }
         }
-        let surplus = quota.saturating_sub(self.origins[o].promised.len());
+        let needed = self.origins[o].promised.len().div_ceil(per_dial);
+        let surplus = under_way.saturating_sub(needed);
         for _ in 0..surplus.min(self.origins[o].reserved) {
             let last = self.reservations.iter().rposition(|&other| other == o);
             last.and_then(|last| self.reservations.remove(last));

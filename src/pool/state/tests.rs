@@ -20,9 +20,15 @@ mod world;
 type Rules = State<u64, u64>;
 type Out = Actions<u64, u64>;
 
+/// The first three origins speak HTTP/1.1; the protocol of the others is found out.
 fn key(n: usize) -> Key {
     let origin = format!("http://o{n}.test").parse().unwrap();
-    Key::new(origin, Protocol::Http1)
+    let protocol = if n < 3 {
+        Protocol::Http1
+    } else {
+        Protocol::Negotiated
+    };
+    Key::new(origin, protocol)
 }
 
 const fn ms(n: u64) -> Duration {

@@ -71,10 +71,6 @@ fn check_lists(state: &Rules) {
         assert_eq!(conn.listed[AVAILABLE], available, "the mark tells the list");
         assert_eq!(conn.listed[IDLE], conn.is_idle(), "the mark tells the list");
         assert!(
-            conn.in_use <= conn.capacity,
-            "none carries more than it can"
-        );
-        assert!(
             !conn.is_idle() || conn.check_at.is_some_and(|at| at <= conn.expires_at()),
             "an idle connection is looked at in time"
         );
@@ -112,14 +108,15 @@ fn check_waiters(state: &Rules) {
                 && !queued.iter().any(|&w| state.waiters[w].promised),
             "each waiter knows its list"
         );
+        let per_dial = state.per_dial(o);
         let under_way = origin.dialing + origin.reserved;
         assert_eq!(
             promised.len(),
-            under_way.min(tickets.len()),
+            (under_way * per_dial).min(tickets.len()),
             "as many are promised as there is something under way for"
         );
         assert!(
-            origin.reserved == 0 || under_way <= tickets.len(),
+            origin.reserved == 0 || under_way <= tickets.len().div_ceil(per_dial),
             "no slot is reserved that nobody needs"
         );
         let oldest = origin.oldest_waiter().map(|w| &state.waiters[w]);

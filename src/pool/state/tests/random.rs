@@ -19,12 +19,13 @@ enum Event {
         age: Option<Duration>,
     },
     DialFailed(Index),
-    /// The dial's task ends without a word.
-    DialLost(Index),
     Release {
         lease: Index,
         keep: Result<Option<Duration>, CloseCause>,
     },
+    /// The upstream takes no more requests on it.
+    Retire(Index),
+    SetCapacity(Index, usize),
     Upgrade(Index),
     /// A socket that was to close is gone.
     Closed(Index),
@@ -48,20 +49,22 @@ fn limits() -> impl Strategy<Value = Limits> {
         any::<Index>(),
         prop_oneof![1 => Just(0), 4 => Just(100), 1 => Just(30)],
         prop_oneof![3 => Just(1000), 2 => 0..4_usize],
+        1..4_usize,
     )
-        .prop_map(|(total, per_origin, idle, idle_for, pending)| {
+        .prop_map(|(total, per_origin, idle, idle_for, pending, streams)| {
             Limits::new()
                 .max_connections(total)
                 .max_connections_per_origin(per_origin)
                 .max_idle_connections(idle.index(total + 1))
                 .idle_timeout(ms(idle_for))
                 .max_pending(pending)
+                .max_streams_per_connection(streams)
         })
 }
 
 fn event() -> impl Strategy<Value = Event> {
     let ask = (
-        0..4_usize,
+        0..5_usize,
         prop::bool::weighted(0.1),
         some(0..200_u64),
         some(1..200_u64),
@@ -90,9 +93,10 @@ fn event() -> impl Strategy<Value = Event> {
         8 => any::<Index>().prop_map(Event::Cancel),
         20 => dialed,
         4 => any::<Index>().prop_map(Event::DialFailed),
-        2 => any::<Index>().prop_map(Event::DialLost),
         20 => release,
         2 => any::<Index>().prop_map(Event::Upgrade),
+        2 => any::<Index>().prop_map(Event::Retire),
+        2 => (any::<Index>(), 0..4_usize).prop_map(|(i, n)| Event::SetCapacity(i, n)),
         16 => any::<Index>().prop_map(Event::Closed),
         2 => any::<Index>().prop_map(Event::UpgradeOver),
         4 => any::<Index>().prop_map(Event::Breaks),
@@ -146,7 +150,7 @@ fn apply(world: &mut World, event: &Event) {
             age,
         } => {
             if let Some(i) = place(&world.dials, dial) {
-                world.dialed(i, capacity, age);
+                world.dialed_as_can_be(i, capacity, age);
             }
         }
         Event::DialFailed(index) => {
@@ -172,9 +176,16 @@ fn apply(world: &mut World, event: &Event) {
                 world.upgrade(i);
             }
         }
-        Event::DialLost(index) => {
-            if let Some(id) = pick(&world.dials, index) {
-                world.free(id);
+        Event::Retire(index) => {
+            let ready: Vec<_> = world.ready.values().map(|ready| ready.id).collect();
+            if let Some(id) = pick(&ready, index) {
+                world.event(|state, now, out| state.retire(id, now, out));
+            }
+        }
+        Event::SetCapacity(index, capacity) => {
+            let ready: Vec<_> = world.ready.values().map(|ready| ready.id).collect();
+            if let Some(id) = pick(&ready, index) {
+                world.event(|state, now, out| state.set_capacity(id, capacity, now, out));
             }
         }
         Event::Closed(index) => {

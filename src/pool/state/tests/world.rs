@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::{
     super::{Deadlines, Grant, Overdue, Refusal},
-    Actions, CloseCause, ConnId, Duration, Instant, Key, Limits, Out, Rules, Terms, WaiterId,
-    invariants, key,
+    Actions, CloseCause, ConnId, Duration, Instant, Key, Limits, Out, Protocol, Rules, Terms,
+    WaiterId, invariants, key,
 };
 
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl World {
                     Asked {
                         id,
                         key,
-                        fresh,
+                        fresh: self.state.waiters.get(id.key).is_some_and(|w| w.fresh),
                         deadlines,
                         rings_at: deadlines.pool.into_iter().chain(connect).min(),
                     },
@@ -151,14 +151,24 @@ impl World {
         self.next += 1;
         self.ready.insert(handle, Ready { id, check_at: None });
         let ages_at = age.map(|age| self.now + age);
-        let terms = Terms { capacity, ages_at };
+        let terms = Terms {
+            multiplexed: capacity > 1,
+            capacity,
+            ages_at,
+        };
         self.event(|state, now, out| state.dialed(id, handle, terms, now, out));
     }
 
+    /// Over HTTP/1.1, a connection carries one exchange whatever is asked.
+    pub(super) fn dialed_as_can_be(&mut self, i: usize, capacity: usize, age: Option<Duration>) {
+        let o = self.state.conns[self.dials[i].key].origin;
+        let may_share = self.state.origins[o].key.protocol() != Protocol::Http1;
+        self.dialed(i, if may_share { capacity } else { 1 }, age);
+    }
+
     pub(super) fn dial_failed(&mut self, i: usize) {
-        let id = self.dials.remove(i);
-        self.closing.push(id);
-        self.event(|state, now, out| state.dial_failed(id, now, out));
+        let id = self.dials[i];
+        self.free(id);
     }
 
     pub(super) fn release(&mut self, i: usize, keep: Result<Option<Duration>, CloseCause>) {
