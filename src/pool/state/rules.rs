@@ -21,7 +21,7 @@ impl<C: Clone, W> State<C, W> {
         if let (0, Some(cause)) = (conn.in_use, conn.retired) {
             return self.close(k, cause, out);
         }
-        while self.conns[k].has_room() {
+        loop {
             let conn = &self.conns[k];
             let (o, unused, served) = (conn.origin, conn.in_use == 0, conn.served);
             let w = self.origins[o].oldest_waiter();
@@ -29,7 +29,9 @@ impl<C: Clone, W> State<C, W> {
                 self.close(k, cause, out);
                 return;
             }
-            let Some(w) = w else { break };
+            let Some(w) = w.filter(|_| self.conns[k].has_room()) else {
+                break;
+            };
             if self.waiters[w].fresh && served {
                 break;
             }
@@ -73,13 +75,17 @@ impl<C: Clone, W> State<C, W> {
         if elsewhere.is_some_and(|(ticket, _)| waiter.is_none_or(|w| *ticket < w.ticket)) {
             return Some(CloseCause::Evicted);
         }
-        (waiter.is_none() && self.draining).then_some(CloseCause::Drained)
+        // HTTP/2 upstreams may come to allow no exchange at all.
+        let is_wanted = waiter.is_some() && conn.has_room();
+        (self.draining && !is_wanted).then_some(CloseCause::Drained)
     }
 
     /// Brings an origin's books in order after an event, and then uses what slots there are.
     pub(super) fn settle(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
-        self.serve(o, now, out);
         self.rebalance(o, now, out);
+        while self.serve(o, now, out) {
+            self.rebalance(o, now, out);
+        }
         self.pump(now, out);
         let origin = &self.origins[o];
         if origin.open == 0 && origin.waiting() == 0 {
@@ -89,14 +95,18 @@ impl<C: Clone, W> State<C, W> {
         out.quiet |= self.is_quiet();
     }
 
-    /// Lets in those who stood behind a waiter that wanted a fresh connection and has left.
-    fn serve(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
-        while let Some(k) = self.origins[o].available.back()
-            && let Some(w) = self.origins[o].oldest_waiter()
-            && !(self.waiters[w].fresh && self.conns[k].served)
-        {
-            self.offer(k, now, out);
+    /// Lets in who stood behind a waiter that wanted a fresh connection and has left. True if there
+    /// was somebody.
+    fn serve(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) -> bool {
+        let origin = &self.origins[o];
+        let (Some(k), Some(w)) = (origin.available.back(), origin.oldest_waiter()) else {
+            return false;
+        };
+        if self.waiters[w].fresh && self.conns[k].served {
+            return false;
         }
+        self.offer(k, now, out);
+        true
     }
 
     /// Promises to as many waiters as its dials and reserved slots will serve, no more, no fewer.

@@ -366,6 +366,11 @@ impl World {
 
     /// Everything that is under way comes to its end, again and again, until nobody waits.
     pub(super) fn serve_all(&mut self) {
+        // Upstreams that allow no exchange must think better of it first.
+        let ready: Vec<_> = self.ready.values().map(|ready| ready.id).collect();
+        for id in ready {
+            self.event(|state, now, out| state.set_capacity(id, 1, now, out));
+        }
         let turns = 4 * (self.waiting.len() + self.state.conns.len() + 1);
         for _ in 0..turns {
             while !self.dials.is_empty() {
