@@ -35,7 +35,12 @@ fn handle(runtime: &Runtime, idle: usize, waiting: usize) -> Upstream {
         .expect("the limits are sound");
     runtime.block_on(async {
         for chunk in (0..idle).collect::<Vec<_>>().chunks(100) {
-            join_all(chunk.iter().map(|i| upstream.get(format!("http://origin{i}/")))).await;
+            join_all(
+                chunk
+                    .iter()
+                    .map(|i| upstream.get(format!("http://origin{i}/"))),
+            )
+            .await;
         }
         for _ in 0..=waiting {
             tokio::spawn(upstream.get("http://silent/"));
