@@ -1,7 +1,6 @@
-//! Many answers as one, over hand-made services in virtual time.
+//! Many answers as one, over hand-made services in virtual time and over real sockets.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     reason = "clippy knows tests by their attribute, not the helpers they share"
 )]
@@ -10,5 +9,6 @@ mod answers;
 mod failures;
 mod policies;
 mod raw;
+mod sockets;
 mod support;
 mod waits;
