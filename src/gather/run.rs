@@ -55,7 +55,7 @@ impl<B> Gather<B> {
     ///
     /// Here a leg may keep its connection while another waits for one: a head that waits for its
     /// turn, a body that the caller has not read. Two callers that do that can wait for each other,
-    /// until the pool's timeout. With [`Order::Completion`], and each body read to its end before
+    /// until the pool's timeout. With [`Order::Completion`](crate::Order::Completion), and each body read to its end before
     /// the next leg is taken, they cannot.
     ///
     /// The requests are sent as they are; see [`Truncate::prepare`] for cutting the answers.

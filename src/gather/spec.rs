@@ -23,31 +23,37 @@ use crate::{
 /// A leg that fails is told in its place, in plain words, and the others go on:
 ///
 /// ```
-/// use axum::{Router, response::IntoResponse, routing::get};
-/// use tower_upstream::{Gather, Truncate};
-/// # use http::{Request, Response};
-/// # use http_body_util::{BodyExt, Empty, Full};
-/// # use tower::{BoxError, Service, ServiceExt, service_fn};
-/// # type Get = Request<Empty<bytes::Bytes>>;
-/// # fn upstream() -> impl Service<Get, Response = Response<Full<bytes::Bytes>>, Error = BoxError, Future: Send>
-/// # + Clone + Send + 'static {
-/// #     service_fn(async |request: Get| match request.uri().host() {
-/// #         Some("down.example") => Err("refused".into()),
-/// #         host => Ok(Response::new(Full::from(format!("Welcome to {}!", host.unwrap())))),
-/// #     })
-/// # }
+/// use axum::{Router, extract::State, response::IntoResponse, routing::get};
+/// use tower_upstream::{Gather, Truncate, Upstream};
 ///
-/// async fn previews() -> impl IntoResponse {
-///     let urls = ["http://a.example/", "http://down.example/", "http://b.example/"];
-///     Gather::get(urls).truncate(Truncate::chars(12)).send(&upstream()).await
+/// #[derive(Clone)]
+/// struct App {
+///     upstream: Upstream,
+///     pages: Vec<String>,
 /// }
 ///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let app = Router::new().route("/", get(previews));
-/// # let response = app.oneshot(Request::new(String::new())).await.unwrap();
-/// # let text = response.into_body().collect().await.unwrap().to_bytes();
-/// assert_eq!(text, "Welcome to a\n\n[1: upstream request failed]\n\nWelcome to b");
-/// # });
+/// async fn previews(State(app): State<App>) -> impl IntoResponse {
+///     Gather::get(app.pages).truncate(Truncate::chars(12)).send(&app.upstream).await
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use axum::extract::Path;
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let address = listener.local_addr()?;
+/// # let site = Router::new().route("/{page}", get(async |Path(page): Path<String>| {
+/// #     format!("Welcome to {page}, and much more than that")
+/// # }));
+/// # tokio::spawn(async move { axum::serve(listener, site).await });
+/// # let pages = ["a", "no/such/page", "b"].map(|page| format!("http://{address}/{page}")).to_vec();
+/// # let app = App { upstream: Upstream::builder().build()?, pages };
+/// let app = Router::new().route("/", get(previews)).with_state(app);
+/// # use tower::ServiceExt;
+/// # let request = http::Request::new(axum::body::Body::empty());
+/// # let text = axum::body::to_bytes(app.oneshot(request).await?.into_body(), 1000).await?;
+/// assert_eq!(text, "Welcome to a\n\n[1: status 404 Not Found]\n\nWelcome to b");
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// For programs, [`Format::ndjson`] has one JSON object a line, here each as soon as it is there:
@@ -163,7 +169,8 @@ impl<B> Gather<B> {
         }
     }
 
-    /// Cuts each answer at this limit. Default: only [`max_output`](Self::max_output) limits it.
+    /// Cuts each answer at this limit. Default: only [`max_output`](Self::max_output) limits it,
+    /// which holds beside this too.
     ///
     /// Whatever its type and status, an answer is cut as text: malformed bytes become U+FFFD, a byte
     /// order mark is left out and no character is cut in two. One that cannot be read as text, since
@@ -230,7 +237,8 @@ impl<B> Gather<B> {
     /// turn comes. Default: 2 MiB. Only for [`send`](Self::send).
     ///
     /// Each leg has an equal share of it, whatever the others say, and is cut where that ends; text
-    /// then says so. Counted as UTF-8, before it is escaped for JSON.
+    /// then says so. Counted as UTF-8, before it is escaped for JSON. A server that works on a
+    /// hundred requests at once may hold a hundred times this.
     pub fn max_output(mut self, bytes: usize) -> Self {
         self.max_output = bytes;
         self
