@@ -19,6 +19,8 @@ fn capped(cap: usize) -> Upstream {
     Upstream::builder()
         .limits(Limits::new().max_connections(cap).max_pending(10_000))
         .timeouts(Timeouts::new(Duration::from_secs(60)))
+        // Whatever else the machine is doing, a cut rest is read on.
+        .remainder(RemainderPolicy::new().max_time(Duration::from_secs(60)))
         .build()
         .unwrap()
 }
@@ -150,7 +152,7 @@ async fn each_fault_is_told_in_its_place_and_names_no_address() {
     })
     .await;
     let upstream = Upstream::builder()
-        .timeouts(Timeouts::new(Duration::from_secs(5)).read(Duration::from_millis(300)))
+        .timeouts(Timeouts::new(Duration::from_secs(5)).read(Duration::from_secs(1)))
         .build()
         .unwrap();
     let paths = ["/", "/reset", "/silent", "/stalls", "/500", "/garbage", "/"];
