@@ -1,14 +1,18 @@
 //! Call other HTTP services from a tower server.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod config;
 mod conn;
 mod connect;
 mod error;
+#[cfg(feature = "axum")]
+mod extract;
 mod gather;
 pub mod limit;
 mod load;
+mod middleware;
 mod origin;
 mod pool;
 mod stats;
@@ -21,6 +25,7 @@ pub use crate::{
     error::{Error, ErrorKind, Phase},
     gather::{Format, Gather, GatherBody, Leg, Legs, Order},
     load::CompleteOnBodyEnd,
+    middleware::{UpstreamLayer, UpstreamService, UpstreamServiceBody, UpstreamServiceFuture},
     origin::Origin,
     stats::{CloseCause, Drained, Gauges, Stats},
     truncate::{
@@ -29,3 +34,11 @@ pub use crate::{
     },
     upstream::{AtOrigin, ResponseFuture, Upstream, UpstreamBody, UpstreamBuilder},
 };
+
+#[cfg(feature = "axum")]
+pub use crate::extract::MissingUpstream;
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

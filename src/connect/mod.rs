@@ -20,7 +20,7 @@ mod tls;
 
 pub use self::tcp::public_addresses;
 #[cfg(feature = "rustls")]
-pub(crate) use self::tls::Tls;
+pub(crate) use self::tls::{Tls, TlsSettings};
 pub(crate) use self::{
     resolve::AddressFilter,
     tcp::{Probe, Tcp},

@@ -6,8 +6,11 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, pki_types::ServerName};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls::{
+    ClientConfig,
+    pki_types::{CertificateDer, ServerName},
+};
+use rustls_platform_verifier::Verifier;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{classify, tcp::Wire};
@@ -22,14 +25,37 @@ pub(crate) struct Tls {
     config: OnceLock<Result<Arc<ClientConfig>, Error>>,
 }
 
+/// What the builder was told of TLS.
+#[derive(Debug, Default)]
+pub(crate) struct TlsSettings {
+    pub(crate) config: Option<ClientConfig>,
+    /// Authorities to trust beside the platform's.
+    pub(crate) roots: Vec<CertificateDer<'static>>,
+}
+
+impl TlsSettings {
+    pub(crate) fn is_set(&self) -> bool {
+        self.config.is_some() || !self.roots.is_empty()
+    }
+}
+
 impl Tls {
-    pub(crate) fn new(config: Option<ClientConfig>) -> Self {
+    pub(crate) fn new(settings: TlsSettings) -> Result<Self, Error> {
+        let TlsSettings { config, roots } = settings;
         let cell = OnceLock::new();
-        if let Some(mut config) = config {
-            config.alpn_protocols = alpn();
-            cell.get_or_init(|| Ok(Arc::new(config)));
+        match config {
+            Some(_) if !roots.is_empty() => {
+                return Err(Error::config(
+                    "root_certificates are set beside tls, which has a verifier of its own: \
+                     add them to that",
+                ));
+            }
+            Some(config) => drop(cell.set(Ok(with_alpn(config)))),
+            None if roots.is_empty() => {}
+            // Now, so that one that cannot be read is told of now.
+            None => drop(cell.set(Ok(platform(roots)?))),
         }
-        Self { config: cell }
+        Ok(Self { config: cell })
     }
 
     pub(super) async fn handshake(
@@ -37,7 +63,7 @@ impl Tls {
         origin: &Origin,
         wire: Wire,
     ) -> Result<TokioIo<TlsStream<Wire>>, Error> {
-        let config = self.config.get_or_init(platform).clone()?;
+        let config = self.config.get_or_init(|| platform(Vec::new())).clone()?;
         let host = origin.host().trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned()).map_err(|source| {
             Error::new(ErrorKind::InvalidTarget)
@@ -51,24 +77,29 @@ impl Tls {
     }
 }
 
-fn alpn() -> Vec<Vec<u8>> {
-    vec![b"http/1.1".to_vec()]
+fn with_alpn(mut config: ClientConfig) -> Arc<ClientConfig> {
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
 }
 
 /// The platform's verifier with ring, whatever provider the process may have installed.
-fn platform() -> Result<Arc<ClientConfig>, Error> {
+fn platform(roots: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier)
-        .map_err(|source| {
-            Error::new(ErrorKind::TlsCertificate)
-                .with_detail("the system's certificates could not be read")
-                .with_source(source)
-        })?;
-    let mut config = config.with_no_client_auth();
-    config.alpn_protocols = alpn();
-    Ok(Arc::new(config))
+    let verifier = if roots.is_empty() {
+        Verifier::new(provider.clone())
+    } else {
+        Verifier::new_with_extra_roots(roots, provider.clone())
+    };
+    let config = verifier.and_then(|verifier| {
+        Ok(ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth())
+    });
+    config.map(with_alpn).map_err(|source| {
+        Error::config("the certificates to trust could not be read").with_source(source)
+    })
 }
 
 fn error(error: io::Error) -> Error {

@@ -57,6 +57,14 @@ impl<B, H> HeldBody<B, H> {
     pub fn get_ref(&self) -> &B {
         &self.body
     }
+
+    /// The same body, holding what `f` makes of the value.
+    pub(crate) fn map_held<T>(self, f: impl FnOnce(H) -> T) -> HeldBody<B, T> {
+        HeldBody {
+            body: self.body,
+            held: self.held.map(f),
+        }
+    }
 }
 
 impl<B: Body, H> Body for HeldBody<B, H> {

@@ -49,7 +49,7 @@
 //! `Router::layer` applies a layer once per route, and `ConcurrencyLimitLayer` makes a limit of its
 //! own each time: use `GlobalConcurrencyLimitLayer`, whose copies share one. A limit that only waits
 //! has the error type of the service below it, and so needs no `HandleErrorLayer`; one that sheds or
-//! times out does. `UpstreamLayer` is the stack above with its refusals
+//! times out does. [`UpstreamLayer`](crate::UpstreamLayer) is the stack above with its refusals
 //! turned into responses.
 
 mod held;
@@ -58,6 +58,7 @@ mod tests;
 mod until_body_end;
 mod wait;
 
+pub(crate) use self::until_body_end::{ErasedPermit, Stop};
 pub use self::{
     held::HeldBody,
     until_body_end::{

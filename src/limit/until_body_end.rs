@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tower::{Layer, Service, util::Oneshot};
 
 use super::HeldBody;
+use crate::error::BoxError;
 
 /// Makes the permit of a tower limit layer last until the response body ends.
 ///
@@ -70,6 +71,11 @@ where
 {
     // Boxed, since it has been polled by the time it is moved into the body.
     limit: Pin<Box<Oneshot<T, Candidate<R>>>>,
+}
+
+/// A permit whose limit has been forgotten. It is boxed already, so this costs nothing.
+pub(crate) struct ErasedPermit {
+    _limit: Pin<Box<dyn Future<Output = Result<Infallible, BoxError>> + Send>>,
 }
 
 type HeldResponse<B, T, R> = Response<HeldBody<B, Option<Permit<T, R>>>>;
@@ -220,6 +226,17 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Permit")
+    }
+}
+
+impl<T, R> Permit<T, R>
+where
+    T: Service<Candidate<R>, Response = Infallible, Error = BoxError> + Send + 'static,
+    T::Future: Send,
+    R: Send + 'static,
+{
+    pub(crate) fn erased(self) -> ErasedPermit {
+        ErasedPermit { _limit: self.limit }
     }
 }
 

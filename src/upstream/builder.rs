@@ -7,7 +7,7 @@ use tower::Service;
 
 use super::Upstream;
 #[cfg(feature = "rustls")]
-use crate::connect::Tls;
+use crate::connect::{Tls, TlsSettings};
 use crate::{
     config::{Limits, RemainderPolicy, Timeouts},
     connect::{AddressFilter, Connect, Custom, DefaultConnector, Tcp},
@@ -23,7 +23,7 @@ pub struct UpstreamBuilder {
     remainder: RemainderPolicy,
     allow: Option<AddressFilter>,
     #[cfg(feature = "rustls")]
-    tls: Option<rustls::ClientConfig>,
+    tls: TlsSettings,
     connector: Option<Box<dyn Connect>>,
 }
 
@@ -35,7 +35,7 @@ impl UpstreamBuilder {
             remainder: RemainderPolicy::new(),
             allow: None,
             #[cfg(feature = "rustls")]
-            tls: None,
+            tls: TlsSettings::default(),
             connector: None,
         }
     }
@@ -94,7 +94,21 @@ impl UpstreamBuilder {
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn tls(mut self, config: rustls::ClientConfig) -> Self {
-        self.tls = Some(config);
+        self.tls.config = Some(config);
+        self
+    }
+
+    /// Trust these authorities beside the platform's: for a private one, or in tests.
+    ///
+    /// Defaults to none. Beside [`tls`](Self::tls), which has a verifier of its own, they are an
+    /// error.
+    #[cfg(feature = "rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    pub fn root_certificates(
+        mut self,
+        roots: impl IntoIterator<Item = rustls::pki_types::CertificateDer<'static>>,
+    ) -> Self {
+        self.tls.roots.extend(roots);
         self
     }
 
@@ -124,7 +138,7 @@ impl UpstreamBuilder {
             None => Box::new(DefaultConnector {
                 tcp: Tcp::new(self.allow),
                 #[cfg(feature = "rustls")]
-                tls: Tls::new(self.tls),
+                tls: Tls::new(self.tls)?,
             }),
             Some(_) if self.allow.is_some() => {
                 return Err(Error::config(
@@ -133,10 +147,10 @@ impl UpstreamBuilder {
                 ));
             }
             #[cfg(feature = "rustls")]
-            Some(_) if self.tls.is_some() => {
+            Some(_) if self.tls.is_set() => {
                 return Err(Error::config(
-                    "tls is set beside a connector, which would not use it: \
-                     set it up in the connector itself",
+                    "tls or root_certificates are set beside a connector, which would not use them: \
+                     set TLS up in the connector itself",
                 ));
             }
             Some(connector) => connector,

@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod exchange;
+mod extract;
+mod gateway;
 mod gather;
 mod limits;
+mod middleware;
 mod support;
 mod truncate;
 mod wire;
