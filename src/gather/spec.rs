@@ -24,16 +24,10 @@ use crate::{
 ///
 /// ```
 /// use axum::{Router, extract::State, response::IntoResponse, routing::get};
-/// use tower_upstream::{Gather, Truncate, Upstream};
+/// use tower_upstream::{Gather, Truncate, Upstream, UpstreamLayer};
 ///
-/// #[derive(Clone)]
-/// struct App {
-///     upstream: Upstream,
-///     pages: Vec<String>,
-/// }
-///
-/// async fn previews(State(app): State<App>) -> impl IntoResponse {
-///     Gather::get(app.pages).truncate(Truncate::chars(12)).send(&app.upstream).await
+/// async fn previews(upstream: Upstream, State(pages): State<Vec<String>>) -> impl IntoResponse {
+///     Gather::get(pages).truncate(Truncate::chars(12)).send(&upstream).await
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -46,8 +40,11 @@ use crate::{
 /// # }));
 /// # tokio::spawn(async move { axum::serve(listener, site).await });
 /// # let pages = ["a", "no/such/page", "b"].map(|page| format!("http://{address}/{page}")).to_vec();
-/// # let app = App { upstream: Upstream::builder().build()?, pages };
-/// let app = Router::new().route("/", get(previews)).with_state(app);
+/// let upstream = Upstream::builder().build()?;
+/// let app = Router::new()
+///     .route("/", get(previews))
+///     .layer(UpstreamLayer::new(upstream))
+///     .with_state(pages);
 /// # use tower::ServiceExt;
 /// # let request = http::Request::new(axum::body::Body::empty());
 /// # let text = axum::body::to_bytes(app.oneshot(request).await?.into_body(), 1000).await?;

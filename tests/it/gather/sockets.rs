@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use axum::{Router, extract::Path, routing::get};
+use axum::{Router, extract::Path, routing::get, serve::ListenerExt};
 use http_body_util::BodyExt;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep, timeout},
+};
 use tower_upstream::{Gather, Limits, RemainderPolicy, Timeouts, Truncate, Upstream};
 
 use super::support::{next, read};
@@ -104,7 +107,11 @@ async fn gathers_of_gathers_over_the_wire_do_not_stall() {
             Gather::get(uris).send(&inner).await
         }),
     );
-    let middle = serve(app).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let middle = listener.local_addr().unwrap();
+    // Otherwise each answer's second piece waits for the first to be acknowledged.
+    let listener = listener.tap_io(|socket| socket.set_nodelay(true).unwrap());
+    tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
     let outer = capped(2);
     let parents = (0..20).map(|parent| {
         let uris = (0..WIDTH).map(|leg| format!("http://{middle}/{parent}/{leg}"));
@@ -123,7 +130,7 @@ async fn gathers_of_gathers_over_the_wire_do_not_stall() {
 
 #[tokio::test]
 async fn each_fault_is_told_in_its_place_and_names_no_address() {
-    let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dead_address = dead.local_addr().unwrap();
     drop(dead);
     let server = Server::start(async |mut peer| {
