@@ -7,6 +7,7 @@
 
 mod answers;
 mod failures;
+mod model;
 mod policies;
 mod raw;
 mod sockets;
