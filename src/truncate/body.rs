@@ -5,14 +5,14 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::BoxError;
 
 use super::{
     Truncation, TruncationOutcome,
-    cut::{Cut, Flow, Malformed},
+    cut::{Cut, Fallout, Flow, Malformed},
 };
 
 pin_project! {
@@ -34,6 +34,8 @@ pin_project! {
         #[pin]
         state: State<B>,
         tally: Tally,
+        // What the trailers of a cut body say, where trailers can arrive.
+        mark: Option<Mark>,
     }
 }
 
@@ -54,6 +56,9 @@ struct Tail {
     end: Option<Result<HeaderMap, BoxError>>,
 }
 
+/// A field that tells of the cut.
+pub(super) type Mark = Box<(HeaderName, HeaderValue)>;
+
 /// Keeps count, and tells the outcome when the body ends.
 #[derive(Default)]
 struct Tally {
@@ -70,6 +75,7 @@ pub(super) struct Limit {
     pub(super) reached: bool,
     pub(super) original: Option<u64>,
     pub(super) truncation: Truncation,
+    pub(super) mark: Option<Mark>,
 }
 
 /// What comes of one poll of the inner body.
@@ -105,6 +111,7 @@ impl<B: Body> TruncateBody<B> {
         Self {
             state: State::Inner { body, cut: None },
             tally: Tally::default(),
+            mark: None,
         }
     }
 
@@ -128,7 +135,11 @@ impl<B: Body> TruncateBody<B> {
         } else {
             State::Inner { body, cut }
         };
-        Self { state, tally }
+        Self {
+            state,
+            tally,
+            mark: limit.mark,
+        }
     }
 }
 
@@ -141,6 +152,7 @@ impl<B> TruncateBody<B> {
                 tail: Tail::new(data, None),
             },
             tally: Tally::default(),
+            mark: None,
         }
     }
 }
@@ -163,7 +175,7 @@ where
                 StateProj::Tail { tail } => return Poll::Ready(tail.pop()),
                 StateProj::Inner { mut body, cut } => {
                     let frame = ready!(body.as_mut().poll_frame(cx));
-                    step(cut.as_mut(), frame, &*body)
+                    step(cut.as_mut(), this.mark, frame, &*body)
                 }
             };
             match step {
@@ -192,12 +204,13 @@ where
         match &self.state {
             State::Inner { body, cut } => {
                 let hint = body.size_hint();
-                match cut {
-                    Some(cut) => cut.size_hint(&hint),
-                    None => hint,
+                let hint = cut.as_ref().map_or(hint, |cut| cut.size_hint(&hint));
+                if self.mark.is_some() {
+                    return at_least(hint.lower());
                 }
+                hint
             }
-            State::Tail { tail } => SizeHint::with_exact(tail.length()),
+            State::Tail { tail } => tail.size_hint(),
         }
     }
 }
@@ -214,20 +227,32 @@ impl<B> fmt::Debug for TruncateBody<B> {
 // === impl Step ===
 
 /// Decides what one poll of `body`, whose result was `frame`, comes to.
-fn step<B>(cut: Option<&mut Cut>, frame: Option<Result<Frame<B::Data>, B::Error>>, body: &B) -> Step
+fn step<B>(
+    cut: Option<&mut Cut>,
+    mark: &mut Option<Mark>,
+    frame: Option<Result<Frame<B::Data>, B::Error>>,
+    body: &B,
+) -> Step
 where
     B: Body,
     B::Error: Into<BoxError>,
 {
     let frame = match frame {
         None => return finish(cut, None),
-        Some(Err(error)) => return Step::fail(Bytes::new(), error.into()),
+        Some(Err(error)) => {
+            let error = error.into();
+            let fallout = match cut {
+                Some(cut) => cut.fail(error),
+                None => Err(error),
+            };
+            return Step::fail(Bytes::new(), fallout);
+        }
         Some(Ok(frame)) => frame,
     };
     match frame.into_data() {
         Ok(mut data) => {
             let chunk = data.copy_to_bytes(data.remaining());
-            pass_on(cut, chunk, body)
+            pass_on(cut, mark, chunk, body)
         }
         Err(frame) => match frame.into_trailers() {
             Ok(trailers) => finish(cut, Some(trailers)),
@@ -236,7 +261,12 @@ where
     }
 }
 
-fn pass_on<B: Body>(mut cut: Option<&mut Cut>, chunk: Bytes, body: &B) -> Step {
+fn pass_on<B: Body>(
+    mut cut: Option<&mut Cut>,
+    mark: &mut Option<Mark>,
+    chunk: Bytes,
+    body: &B,
+) -> Step {
     let flow = match &mut cut {
         Some(cut) => cut.cut(chunk),
         None => Flow::More(chunk),
@@ -253,19 +283,43 @@ fn pass_on<B: Body>(mut cut: Option<&mut Cut>, chunk: Bytes, body: &B) -> Step {
             match rest {
                 // All there is has passed, but for trailers.
                 Rest::NoData => Step::emit(last),
-                _ => Step::End(Tail::new(last, None), rest.ending()),
+                Rest::Data => {
+                    let trailers = farewell(cut.as_deref(), mark.take());
+                    Step::End(Tail::new(last, trailers.map(Ok)), Ending::Cut)
+                }
+                Rest::Nothing | Rest::Unknown => Step::End(Tail::new(last, None), rest.ending()),
             }
         }
-        Flow::Malformed { before } => Step::fail(before, Malformed.into()),
+        Flow::Malformed { before } => Step::fail(before, Err(Malformed.into())),
     }
 }
 
 /// The inner body ended before the limit, with or without trailers.
 fn finish(cut: Option<&mut Cut>, trailers: Option<HeaderMap>) -> Step {
-    match cut.map_or(Ok(Bytes::new()), Cut::finish) {
+    let carry = cut.map_or(Ok(Bytes::new()), |cut| cut.finish(trailers.as_ref()));
+    match carry {
         Ok(carry) => Step::End(Tail::new(carry, trailers.map(Ok)), Ending::Complete),
-        Err(malformed) => Step::fail(Bytes::new(), malformed.into()),
+        Err(fallout) => Step::fail(Bytes::new(), fallout),
     }
+}
+
+/// The trailers of a body that was cut.
+fn farewell(cut: Option<&Cut>, mark: Option<Mark>) -> Option<HeaderMap> {
+    let status = cut.and_then(Cut::status);
+    if status.is_none() && mark.is_none() {
+        return None;
+    }
+    let mut trailers = status.unwrap_or_default();
+    trailers.extend(mark.map(|mark| *mark));
+    Some(trailers)
+}
+
+/// A hint that nobody can derive a length from: trailers may follow, and where they do, HTTP/1.1 must
+/// frame the body in chunks.
+fn at_least(bytes: u64) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(bytes);
+    hint
 }
 
 fn is_clear(cut: Option<&Cut>) -> bool {
@@ -281,8 +335,8 @@ impl Step {
         }
     }
 
-    fn fail(before: Bytes, error: BoxError) -> Self {
-        Self::End(Tail::new(before, Some(Err(error))), Ending::Failed)
+    fn fail(before: Bytes, fallout: Fallout) -> Self {
+        Self::End(Tail::new(before, Some(fallout)), Ending::Failed)
     }
 }
 
@@ -306,8 +360,12 @@ impl Tail {
         self.data.is_none() && self.end.is_none()
     }
 
-    fn length(&self) -> u64 {
-        self.data.as_ref().map_or(0, |data| data.len() as u64)
+    fn size_hint(&self) -> SizeHint {
+        let length = self.data.as_ref().map_or(0, |data| data.len() as u64);
+        match self.end {
+            None => SizeHint::with_exact(length),
+            Some(_) => at_least(length),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Invalid,
-    cut::{Flow, Malformed, front},
+    cut::{Flow, Malformed, front, join},
 };
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
@@ -114,8 +114,7 @@ impl CharCut {
         let length = chunk.len();
         chunk.truncate(self.reach(length));
         let cropped = chunk.len() < length;
-        let carry = std::mem::take(&mut self.carry);
-        ([&carry[..], &chunk[..]].concat().into(), cropped)
+        (join(&mut self.carry, chunk), cropped)
     }
 
     /// How many of `length` bytes can matter: those of `left` units and of a mark before them.

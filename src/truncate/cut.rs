@@ -1,9 +1,11 @@
-use std::{error, fmt};
+use std::{error, fmt, mem};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::SizeHint;
+use tower::BoxError;
 
-use super::{bytes::ByteCut, chars::CharCut};
+use super::{bytes::ByteCut, chars::CharCut, grpc::GrpcCut};
 
 /// Below this, a copy is cheaper than what a slice holds on to.
 const SMALL: usize = 1024;
@@ -14,6 +16,7 @@ const SMALL: usize = 1024;
 pub(super) enum Cut {
     Bytes(ByteCut),
     Chars(CharCut),
+    Grpc(GrpcCut),
 }
 
 /// What becomes of one chunk.
@@ -27,6 +30,9 @@ pub(super) enum Flow {
     Malformed { before: Bytes },
 }
 
+/// What a body that failed ends with: trailers that say so, or an error.
+pub(super) type Fallout = Result<HeaderMap, BoxError>;
+
 /// The text is not UTF-8, and [`Invalid::Error`](super::Invalid::Error) asks for it to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
@@ -36,14 +42,33 @@ impl Cut {
         match self {
             Self::Bytes(cut) => cut.cut(chunk),
             Self::Chars(cut) => cut.cut(chunk),
+            Self::Grpc(cut) => cut.cut(chunk),
         }
     }
 
-    /// The body ended before the limit: what was held back and may pass after all.
-    pub(super) fn finish(&mut self) -> Result<Bytes, Malformed> {
+    /// The body ended before the limit: what was held back and may pass after all, before the
+    /// trailers if there are any.
+    pub(super) fn finish(&mut self, trailers: Option<&HeaderMap>) -> Result<Bytes, Fallout> {
         match self {
             Self::Bytes(_) => Ok(Bytes::new()),
-            Self::Chars(cut) => cut.finish(),
+            Self::Chars(cut) => cut.finish().map_err(|error| Err(error.into())),
+            Self::Grpc(cut) => cut.finish(trailers).map_err(Ok),
+        }
+    }
+
+    /// The body failed before the limit.
+    pub(super) fn fail(&self, error: BoxError) -> Fallout {
+        match self {
+            Self::Grpc(_) => Ok(GrpcCut::broken()),
+            Self::Bytes(_) | Self::Chars(_) => Err(error),
+        }
+    }
+
+    /// What a body must end with if it is cut.
+    pub(super) fn status(&self) -> Option<HeaderMap> {
+        match self {
+            Self::Grpc(cut) => Some(cut.status()),
+            Self::Bytes(_) | Self::Chars(_) => None,
         }
     }
 
@@ -52,6 +77,7 @@ impl Cut {
         match self {
             Self::Bytes(_) => true,
             Self::Chars(cut) => cut.is_clear(),
+            Self::Grpc(cut) => cut.is_clear(),
         }
     }
 
@@ -60,11 +86,21 @@ impl Cut {
         let (lower, upper) = match self {
             Self::Bytes(cut) => cut.bounds(inner.lower(), inner.upper()),
             Self::Chars(cut) => cut.bounds(inner.lower(), inner.upper()),
+            // Trailers follow, and a layer around us may turn them into content.
+            Self::Grpc(_) => return SizeHint::default(),
         };
         let mut hint = SizeHint::new();
         hint.set_upper(upper);
         hint.set_lower(lower.min(upper));
         hint
+    }
+}
+
+impl Flow {
+    /// The limit is reached, and something behind it is dropped.
+    pub(super) fn limit(last: Bytes) -> Self {
+        let dropped = true;
+        Self::Limit { last, dropped }
     }
 }
 
@@ -80,6 +116,15 @@ pub(super) fn front(chunk: &Bytes, end: usize) -> Bytes {
         return Bytes::copy_from_slice(&chunk[..end]);
     }
     chunk.slice(..end)
+}
+
+/// What was held back, and the chunk behind it.
+pub(super) fn join(carry: &mut Bytes, chunk: Bytes) -> Bytes {
+    if carry.is_empty() {
+        return chunk;
+    }
+    let carry = mem::take(carry);
+    [&carry[..], &chunk[..]].concat().into()
 }
 
 impl fmt::Display for Malformed {

@@ -51,6 +51,11 @@ impl<'a> Media<'a> {
         self.starts_with("application/grpc")
     }
 
+    /// gRPC's own framing.
+    pub(super) fn is_grpc(&self) -> bool {
+        self.is("application/grpc") || self.starts_with("application/grpc+")
+    }
+
     pub(super) fn charset(&self) -> Charset {
         match self.charset {
             // RFC 8259 §8.1: JSON is UTF-8, whatever a parameter says.

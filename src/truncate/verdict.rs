@@ -50,6 +50,7 @@ pub(super) enum Fate {
 pub(super) enum Reading {
     Bytes,
     Utf8,
+    Messages,
 }
 
 pub(super) fn decide(
@@ -58,7 +59,8 @@ pub(super) fn decide(
     head: &response::Parts,
     hint: &SizeHint,
 ) -> Verdict {
-    if is_exempt(spec, asked, head.status) {
+    let is_trailers_only = head.headers.contains_key("grpc-status");
+    if is_exempt(spec, asked, head.status) || is_trailers_only {
         return Verdict::Exempt;
     }
     let has_content = !asked.head && head.status != StatusCode::NOT_MODIFIED;
@@ -91,6 +93,7 @@ pub(super) fn decide(
         None
     };
     let passes = match (fate, reading) {
+        (_, Reading::Messages) => None,
         _ if spec.limit == 0 => Some(0),
         (Fate::Cut, Reading::Bytes) => Some(spec.limit),
         _ => None,
@@ -133,7 +136,8 @@ pub(super) fn stated_length(headers: &HeaderMap) -> Option<u64> {
 /// Whether the body is within the limit, whatever it is. No unit is shorter than a byte.
 fn is_within(spec: &Truncate, headers: &HeaderMap, length: Option<u64>) -> bool {
     let is_as_written = !replaces(spec) && media::is_identity(headers);
-    length.is_some_and(|length| length == 0 || length <= spec.limit && is_as_written)
+    let is_short = |length| spec.unit != Unit::Messages && length <= spec.limit;
+    length.is_some_and(|length| length == 0 || is_short(length) && is_as_written)
 }
 
 fn is_cuttable(spec: &Truncate, head: &response::Parts) -> bool {
@@ -143,14 +147,20 @@ fn is_cuttable(spec: &Truncate, head: &response::Parts) -> bool {
         !spec.obey_no_transform || !media::lists(headers, &header::CACHE_CONTROL, "no-transform");
     // A 304 seldom says its type. What it has are headers of a body that may be cut.
     let is_not_modified = head.status == StatusCode::NOT_MODIFIED;
-    let is_right_type = spec.any_type || media.is_plain_text() || is_not_modified;
-    may_change && is_right_type && !media.is_any_grpc() && media::is_identity(headers)
+    let is_right_type = match spec.unit {
+        Unit::Messages => media.is_grpc(),
+        _ if media.is_any_grpc() => false,
+        _ => spec.any_type || media.is_plain_text() || is_not_modified,
+    };
+    may_change && is_right_type && media::is_identity(headers)
 }
 
 /// How to count, or `None` if it takes a decoder that is not there.
 fn reading(spec: &Truncate, headers: &HeaderMap) -> Option<Reading> {
-    if spec.unit == Unit::Bytes {
-        return Some(Reading::Bytes);
+    match spec.unit {
+        Unit::Bytes => return Some(Reading::Bytes),
+        Unit::Messages => return Some(Reading::Messages),
+        Unit::Chars => {}
     }
     match Media::of(headers).charset() {
         Charset::SingleByte if !replaces(spec) => Some(Reading::Bytes),
@@ -165,6 +175,7 @@ fn fate(spec: &Truncate, reading: Reading, length: Option<u64>) -> Fate {
     let most = match reading {
         Reading::Bytes => limit,
         Reading::Utf8 => limit.saturating_mul(4).saturating_add(3),
+        Reading::Messages => return Fate::Unknown,
     };
     match length {
         Some(length) if length > most => Fate::Cut,

@@ -3,7 +3,9 @@
 
 mod bytes;
 mod chars;
+mod grpc;
 mod head;
 mod properties;
 mod support;
+mod trailers;
 mod uncuttable;
