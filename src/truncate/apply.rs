@@ -8,6 +8,7 @@ use super::{
     body::Limit,
     bytes::ByteCut,
     chars::CharCut,
+    charset::CharsetCut,
     cut::Cut,
     grpc::{self, GrpcCut},
     head::{rewrite, trailer},
@@ -55,6 +56,10 @@ fn cut(spec: &Truncate, plan: &Plan, exact: Option<u64>) -> Option<Cut> {
     Some(match plan.reading {
         Reading::Bytes => Cut::Bytes(ByteCut::new(spec.limit)),
         Reading::Utf8 => Cut::Chars(CharCut::new(spec.limit, spec.invalid)),
+        Reading::Charset(encoding) => {
+            let cut = CharsetCut::new(encoding, spec.limit, spec.invalid);
+            Cut::Charset(Box::new(cut))
+        }
         Reading::Messages => {
             let cut = GrpcCut::new(spec.limit, spec.longest_message, spec.take);
             Cut::Grpc(cut)

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http_body::SizeHint;
 use tower::BoxError;
 
-use super::{bytes::ByteCut, chars::CharCut, grpc::GrpcCut};
+use super::{bytes::ByteCut, chars::CharCut, charset::CharsetCut, grpc::GrpcCut};
 
 /// Below this, a copy is cheaper than what a slice holds on to.
 const SMALL: usize = 1024;
@@ -16,6 +16,7 @@ const SMALL: usize = 1024;
 pub(super) enum Cut {
     Bytes(ByteCut),
     Chars(CharCut),
+    Charset(Box<CharsetCut>),
     Grpc(GrpcCut),
 }
 
@@ -33,7 +34,7 @@ pub(super) enum Flow {
 /// What a body that failed ends with: trailers that say so, or an error.
 pub(super) type Fallout = Result<HeaderMap, BoxError>;
 
-/// The text is not UTF-8, and [`Invalid::Error`](super::Invalid::Error) asks for it to be.
+/// The text is not what its charset says, and [`Invalid::Error`](super::Invalid::Error) asks for it to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -42,6 +43,7 @@ impl Cut {
         match self {
             Self::Bytes(cut) => cut.cut(chunk),
             Self::Chars(cut) => cut.cut(chunk),
+            Self::Charset(cut) => cut.cut(&chunk),
             Self::Grpc(cut) => cut.cut(chunk),
         }
     }
@@ -52,6 +54,7 @@ impl Cut {
         match self {
             Self::Bytes(_) => Ok(Bytes::new()),
             Self::Chars(cut) => cut.finish().map_err(|error| Err(error.into())),
+            Self::Charset(cut) => cut.finish().map_err(|error| Err(error.into())),
             Self::Grpc(cut) => cut.finish(trailers).map_err(Ok),
         }
     }
@@ -60,7 +63,7 @@ impl Cut {
     pub(super) fn fail(&self, error: BoxError) -> Fallout {
         match self {
             Self::Grpc(_) => Ok(GrpcCut::broken()),
-            Self::Bytes(_) | Self::Chars(_) => Err(error),
+            Self::Bytes(_) | Self::Chars(_) | Self::Charset(_) => Err(error),
         }
     }
 
@@ -68,7 +71,7 @@ impl Cut {
     pub(super) fn status(&self) -> Option<HeaderMap> {
         match self {
             Self::Grpc(cut) => Some(cut.status()),
-            Self::Bytes(_) | Self::Chars(_) => None,
+            Self::Bytes(_) | Self::Chars(_) | Self::Charset(_) => None,
         }
     }
 
@@ -77,6 +80,8 @@ impl Cut {
         match self {
             Self::Bytes(_) => true,
             Self::Chars(cut) => cut.is_clear(),
+            // A decoder does not tell what it holds back.
+            Self::Charset(_) => false,
             Self::Grpc(cut) => cut.is_clear(),
         }
     }
@@ -86,6 +91,7 @@ impl Cut {
         let (lower, upper) = match self {
             Self::Bytes(cut) => cut.bounds(inner.lower(), inner.upper()),
             Self::Chars(cut) => cut.bounds(inner.lower(), inner.upper()),
+            Self::Charset(cut) => cut.bounds(),
             // Trailers follow, and a layer around us may turn them into content.
             Self::Grpc(_) => return SizeHint::default(),
         };
@@ -129,7 +135,7 @@ pub(super) fn join(carry: &mut Bytes, chunk: Bytes) -> Bytes {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the text is not valid UTF-8")
+        f.write_str("the text is malformed")
     }
 }
 

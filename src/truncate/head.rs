@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::{
     Truncate,
     body::Mark,
-    media::Media,
+    media::{self, Media},
     request::Asked,
     spec::Unit,
     verdict::{Fate, Plan, Reading, stated_length},
@@ -50,6 +50,12 @@ pub(super) fn rewrite(
         headers.insert(header::CONTENT_RANGE, range.clone());
     } else {
         forget_the_whole(headers);
+    }
+    if let Reading::Charset(_) = plan.reading
+        && let Some(kind) = media::text(headers, &header::CONTENT_TYPE)
+        && let Ok(kind) = HeaderValue::try_from(media::as_utf8(kind))
+    {
+        headers.insert(header::CONTENT_TYPE, kind);
     }
     if plan.fate == Fate::Cut {
         headers.remove(header::TRAILER);

@@ -56,6 +56,10 @@ impl<'a> Media<'a> {
         self.is("application/grpc") || self.starts_with("application/grpc+")
     }
 
+    pub(super) fn label(&self) -> Option<&'a str> {
+        self.charset
+    }
+
     pub(super) fn charset(&self) -> Charset {
         match self.charset {
             // RFC 8259 §8.1: JSON is UTF-8, whatever a parameter says.
@@ -74,6 +78,15 @@ impl<'a> Media<'a> {
             .and_then(|own| own.get(..prefix.len()))
             .is_some_and(|own| own.eq_ignore_ascii_case(prefix))
     }
+}
+
+/// The same type, of text that is UTF-8 now.
+pub(super) fn as_utf8(kind: &str) -> String {
+    let parts = split_unquoted(kind).map(|part| match parameter(part, "charset") {
+        Some(_) => " charset=utf-8",
+        None => part,
+    });
+    parts.collect::<Vec<_>>().join(";")
 }
 
 /// Whether the body is as it was written: no coding, or none that changes it.
@@ -102,43 +115,67 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a 
 }
 
 fn charset(label: &str) -> Charset {
-    const SINGLE: [&str; 11] = [
-        "iso-8859-",
-        "iso8859-",
-        "iso_8859-",
+    const SINGLE: &[&str] = &[
+        "iso-8859",
+        "iso8859",
+        "iso_8859",
+        "latin",
+        "l1",
         "windows-125",
         "windows-874",
         "cp125",
-        "latin",
-        "koi8-",
+        "x-cp125",
+        "dos-874",
+        "tis-620",
+        "koi",
+        "cskoi",
         "macintosh",
         "x-mac-",
         "ibm866",
+        "cp866",
+        "ibm819",
+        "cp819",
+        "csisolatin",
+        "x-user-defined",
     ];
-    const OTHER: [&str; 17] = [
+    const OTHER: &[&str] = &[
         "utf-16",
         "utf-32",
         "utf-7",
         "ucs-2",
+        "csunicode",
         "unicode",
         "shift",
         "sjis",
         "x-sjis",
+        "csshift",
         "ms_kanji",
+        "ms932",
         "windows-31j",
         "gb",
         "x-gbk",
+        "csgb",
+        "chinese",
         "big5",
+        "cn-big5",
+        "x-x-big5",
+        "csbig5",
         "euc-",
+        "x-euc-",
+        "cseuc",
         "ks_c_5601",
+        "ksc",
+        "korean",
+        "windows-949",
         "iso-2022-",
+        "csiso2022",
         "hz-gb",
     ];
     let label = label.to_ascii_lowercase();
     let among = |names: &[&str]| names.iter().any(|name| label.starts_with(name));
-    if among(&SINGLE) {
+    if among(SINGLE) {
         Charset::SingleByte
-    } else if among(&OTHER) && label != "unicode-1-1-utf-8" {
+    } else if among(OTHER) && label != "unicode-1-1-utf-8" {
         Charset::Other
     } else {
         Charset::Utf8
@@ -190,6 +227,9 @@ mod tests {
             ("text/plain; charset=unicode-1-1-utf-8", Charset::Utf8),
             ("text/plain; charset=Shift_JIS", Charset::Other),
             ("text/plain; charset=utf-16", Charset::Other),
+            ("text/plain; charset=latin1", Charset::SingleByte),
+            ("text/plain; charset=cskoi8r", Charset::SingleByte),
+            ("text/plain; charset=csUnicode", Charset::Other),
             ("text/plain; charset=gb18030", Charset::Other),
             ("text/plain; a=\"b; charset=utf-16\"", Charset::Utf8),
             ("text/plain; a=\"\\\";\"; charset=utf-16", Charset::Other),

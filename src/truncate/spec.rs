@@ -18,8 +18,9 @@ use super::{TruncateBody, TruncateLayer, apply, request, request::Asked};
 ///
 /// # What is cut
 ///
-/// Successful responses whose content is text, whose coding is identity and whose charset is UTF-8,
-/// or for [`bytes`](Self::bytes) any. Everything else cannot be cut and falls under
+/// Successful responses whose content is text, whose coding is identity and whose charset is UTF-8 or
+/// has one byte a character, or for [`bytes`](Self::bytes) any. With the feature `charset`, text in
+/// other charsets is cut too, and becomes UTF-8. Everything else cannot be cut and falls under
 /// [`uncuttable`](Self::uncuttable): other types, which are invalid without their end (unless
 /// [`any_type`](Self::any_type) says otherwise), event streams, compressed bodies, multi-byte
 /// charsets, gRPC, and partial content, but for a single range of bytes. With
@@ -86,7 +87,8 @@ pub(super) enum Unit {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalid {
-    /// It passes as it is: what is let through is byte for byte what the body had. The default.
+    /// It passes as it is: what is let through is byte for byte what the body had. The default. In
+    /// text that had to be decoded from another charset it becomes U+FFFD.
     #[default]
     Keep,
     /// The result is proper UTF-8, to be joined with other text: U+FFFD stands for what is

@@ -5,6 +5,7 @@ use http_body::SizeHint;
 
 use super::{
     Invalid, Truncate,
+    encoding::Encoding,
     media::{self, Charset, Media},
     request::Asked,
     spec::Unit,
@@ -50,6 +51,7 @@ pub(super) enum Fate {
 pub(super) enum Reading {
     Bytes,
     Utf8,
+    Charset(Encoding),
     Messages,
 }
 
@@ -162,10 +164,14 @@ fn reading(spec: &Truncate, headers: &HeaderMap) -> Option<Reading> {
         Unit::Messages => return Some(Reading::Messages),
         Unit::Chars => {}
     }
-    match Media::of(headers).charset() {
+    let media = Media::of(headers);
+    let encoding = || Encoding::of(media.label()?).map(Reading::Charset);
+    match media.charset() {
+        Charset::Utf8 => Some(Reading::Utf8),
         Charset::SingleByte if !replaces(spec) => Some(Reading::Bytes),
-        Charset::Utf8 | Charset::SingleByte => Some(Reading::Utf8),
-        Charset::Other => None,
+        // Without a decoder, what can be shown of it is its ASCII.
+        Charset::SingleByte => encoding().or(Some(Reading::Utf8)),
+        Charset::Other => encoding(),
     }
 }
 
@@ -175,7 +181,7 @@ fn fate(spec: &Truncate, reading: Reading, length: Option<u64>) -> Fate {
     let most = match reading {
         Reading::Bytes => limit,
         Reading::Utf8 => limit.saturating_mul(4).saturating_add(3),
-        Reading::Messages => return Fate::Unknown,
+        Reading::Charset(_) | Reading::Messages => return Fate::Unknown,
     };
     match length {
         Some(length) if length > most => Fate::Cut,

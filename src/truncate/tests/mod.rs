@@ -3,6 +3,8 @@
 
 mod bytes;
 mod chars;
+#[cfg(feature = "charset")]
+mod charset;
 mod grpc;
 mod head;
 mod properties;
