@@ -9,6 +9,7 @@ use super::{
     bytes::ByteCut,
     chars::CharCut,
     charset::CharsetCut,
+    coded::CodedCut,
     cut::Cut,
     grpc::{self, GrpcCut},
     head::{rewrite, trailer},
@@ -53,7 +54,7 @@ fn cut(spec: &Truncate, plan: &Plan, exact: Option<u64>) -> Option<Cut> {
     if plan.fate == Fate::Uncut && exact == plan.length && !is_checked {
         return None;
     }
-    Some(match plan.reading {
+    let cut = match plan.reading {
         Reading::Bytes => Cut::Bytes(ByteCut::new(spec.limit)),
         Reading::Utf8 => Cut::Chars(CharCut::new(spec.limit, spec.invalid)),
         Reading::Charset(encoding) => {
@@ -63,6 +64,13 @@ fn cut(spec: &Truncate, plan: &Plan, exact: Option<u64>) -> Option<Cut> {
         Reading::Messages => {
             let cut = GrpcCut::new(spec.limit, spec.longest_message, spec.take);
             Cut::Grpc(cut)
+        }
+    };
+    Some(match plan.codings {
+        None => cut,
+        Some(codings) => {
+            let coded = CodedCut::new(codings, spec.limit, cut);
+            Cut::Coded(Box::new(coded))
         }
     })
 }

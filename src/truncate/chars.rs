@@ -63,7 +63,10 @@ impl CharCut {
             None => front(&chunk, scan.end),
         };
         if scan.malformed {
-            return Flow::Malformed { before: kept };
+            return Flow::Failed {
+                before: kept,
+                error: Malformed.into(),
+            };
         }
         if self.left == 0 {
             return Flow::Limit {

@@ -43,7 +43,10 @@ impl CharsetCut {
         let decoded = self.decode(chunk, false);
         let text = decoded.text.into();
         if decoded.malformed {
-            return Flow::Malformed { before: text };
+            return Flow::Failed {
+                before: text,
+                error: Malformed.into(),
+            };
         }
         if self.left == 0 {
             return Flow::Limit {

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http_body::SizeHint;
 use tower::BoxError;
 
-use super::{bytes::ByteCut, chars::CharCut, charset::CharsetCut, grpc::GrpcCut};
+use super::{bytes::ByteCut, chars::CharCut, charset::CharsetCut, coded::CodedCut, grpc::GrpcCut};
 
 /// Below this, a copy is cheaper than what a slice holds on to.
 const SMALL: usize = 1024;
@@ -17,18 +17,19 @@ pub(super) enum Cut {
     Bytes(ByteCut),
     Chars(CharCut),
     Charset(Box<CharsetCut>),
+    Coded(Box<CodedCut>),
     Grpc(GrpcCut),
 }
 
 /// What becomes of one chunk.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Flow {
     /// This much may pass now; it is empty while a unit is still incomplete.
     More(Bytes),
     /// This is the last that may pass. `dropped` tells that the body is known to go on behind it.
     Limit { last: Bytes, dropped: bool },
-    /// This much is well formed; what follows is not, and the policy is to fail.
-    Malformed { before: Bytes },
+    /// This much may pass, and then the body fails.
+    Failed { before: Bytes, error: BoxError },
 }
 
 /// What a body that failed ends with: trailers that say so, or an error.
@@ -44,8 +45,23 @@ impl Cut {
             Self::Bytes(cut) => cut.cut(chunk),
             Self::Chars(cut) => cut.cut(chunk),
             Self::Charset(cut) => cut.cut(&chunk),
+            Self::Coded(cut) => cut.cut(chunk),
             Self::Grpc(cut) => cut.cut(chunk),
         }
+    }
+
+    /// What else comes of the chunks so far, before another is asked for.
+    pub(super) fn resume(&mut self) -> Option<Flow> {
+        match self {
+            Self::Coded(cut) => cut.resume(),
+            _ => None,
+        }
+    }
+
+    /// Whether the rest of the body is that of the text, and not of a coding that may end in more
+    /// bytes than the text has.
+    pub(super) fn is_as_written(&self) -> bool {
+        !matches!(self, Self::Coded(_))
     }
 
     /// The body ended before the limit: what was held back and may pass after all, before the
@@ -55,6 +71,7 @@ impl Cut {
             Self::Bytes(_) => Ok(Bytes::new()),
             Self::Chars(cut) => cut.finish().map_err(|error| Err(error.into())),
             Self::Charset(cut) => cut.finish().map_err(|error| Err(error.into())),
+            Self::Coded(cut) => cut.finish(),
             Self::Grpc(cut) => cut.finish(trailers).map_err(Ok),
         }
     }
@@ -63,7 +80,7 @@ impl Cut {
     pub(super) fn fail(&self, error: BoxError) -> Fallout {
         match self {
             Self::Grpc(_) => Ok(GrpcCut::broken()),
-            Self::Bytes(_) | Self::Chars(_) | Self::Charset(_) => Err(error),
+            _ => Err(error),
         }
     }
 
@@ -71,7 +88,7 @@ impl Cut {
     pub(super) fn status(&self) -> Option<HeaderMap> {
         match self {
             Self::Grpc(cut) => Some(cut.status()),
-            Self::Bytes(_) | Self::Chars(_) | Self::Charset(_) => None,
+            _ => None,
         }
     }
 
@@ -81,7 +98,7 @@ impl Cut {
             Self::Bytes(_) => true,
             Self::Chars(cut) => cut.is_clear(),
             // A decoder does not tell what it holds back.
-            Self::Charset(_) => false,
+            Self::Charset(_) | Self::Coded(_) => false,
             Self::Grpc(cut) => cut.is_clear(),
         }
     }
@@ -92,6 +109,7 @@ impl Cut {
             Self::Bytes(cut) => cut.bounds(inner.lower(), inner.upper()),
             Self::Chars(cut) => cut.bounds(inner.lower(), inner.upper()),
             Self::Charset(cut) => cut.bounds(),
+            Self::Coded(cut) => cut.bounds(),
             // Trailers follow, and a layer around us may turn them into content.
             Self::Grpc(_) => return SizeHint::default(),
         };
@@ -107,6 +125,13 @@ impl Flow {
     pub(super) fn limit(last: Bytes) -> Self {
         let dropped = true;
         Self::Limit { last, dropped }
+    }
+
+    pub(super) fn fail(error: impl Into<BoxError>) -> Self {
+        Self::Failed {
+            before: Bytes::new(),
+            error: error.into(),
+        }
     }
 }
 

@@ -4,10 +4,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
     Truncate,
-    body::Mark,
     media::{self, Media},
     request::Asked,
     spec::Unit,
+    step::Mark,
     verdict::{Fate, Plan, Reading, stated_length},
 };
 
@@ -50,6 +50,13 @@ pub(super) fn rewrite(
         headers.insert(header::CONTENT_RANGE, range.clone());
     } else {
         forget_the_whole(headers);
+    }
+    if plan.codings.is_some() {
+        headers.remove(header::CONTENT_ENCODING);
+        if !media::lists(headers, &header::VARY, "accept-encoding") {
+            let vary = HeaderValue::from_static("accept-encoding");
+            headers.append(header::VARY, vary);
+        }
     }
     if let Reading::Charset(_) = plan.reading
         && let Some(kind) = media::text(headers, &header::CONTENT_TYPE)

@@ -89,15 +89,20 @@ pub(super) fn as_utf8(kind: &str) -> String {
     parts.collect::<Vec<_>>().join(";")
 }
 
+/// The codings of a body in the order in which they were applied, but for those that change nothing;
+/// `None` if they cannot be read.
+pub(super) fn codings(headers: &HeaderMap) -> Option<Vec<&str>> {
+    let mut names = Vec::new();
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        names.extend(value.to_str().ok()?.split(',').map(str::trim));
+    }
+    names.retain(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"));
+    Some(names)
+}
+
 /// Whether the body is as it was written: no coding, or none that changes it.
 pub(super) fn is_identity(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(header::CONTENT_ENCODING);
-    codings.iter().all(|value| {
-        value.to_str().is_ok_and(|value| {
-            let mut names = value.split(',').map(str::trim);
-            names.all(|name| name.is_empty() || name.eq_ignore_ascii_case("identity"))
-        })
-    })
+    codings(headers).is_some_and(|names| names.is_empty())
 }
 
 /// Whether a comma-separated field has `token` among its members.

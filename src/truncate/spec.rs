@@ -18,15 +18,20 @@ use super::{TruncateBody, TruncateLayer, apply, request, request::Asked};
 ///
 /// # What is cut
 ///
-/// Successful responses whose content is text, whose coding is identity and whose charset is UTF-8 or
-/// has one byte a character, or for [`bytes`](Self::bytes) any. With the feature `charset`, text in
-/// other charsets is cut too, and becomes UTF-8. Everything else cannot be cut and falls under
-/// [`uncuttable`](Self::uncuttable): other types, which are invalid without their end (unless
-/// [`any_type`](Self::any_type) says otherwise), event streams, compressed bodies, multi-byte
-/// charsets, gRPC, and partial content, but for a single range of bytes. With
-/// [`grpc_messages`](Self::grpc_messages) it is the other way round: only gRPC is cut. Responses without content
-/// (to `HEAD`; 204, 205, 304), upgrades and tunnels are never cut; those to `HEAD` and 304 get the
-/// headers that the content would have had.
+/// Successful responses whose content is text, without a coding and in UTF-8 or a charset of one byte
+/// a character. With the feature `charset`, text in other charsets is cut too, and becomes UTF-8; with
+/// the feature `decompression`, `gzip`, `deflate`, `br` and `zstd` are taken off, two of them at most,
+/// and of the compressed bytes no more are read than 64 KiB and eight for each unit of the limit. By
+/// [`bytes`](Self::bytes) any charset is cut.
+///
+/// Everything else cannot be cut and falls under [`uncuttable`](Self::uncuttable): other types, which
+/// are invalid without their end (unless [`any_type`](Self::any_type) says otherwise), event streams,
+/// other codings and charsets, gRPC, and partial content, but for a single range of bytes. With
+/// [`grpc_messages`](Self::grpc_messages) it is the other way round: only gRPC is cut. What is known to
+/// be within the limit by its length always passes as it is.
+///
+/// Responses without content (to `HEAD`; 204, 205, 304), upgrades and tunnels are never cut; those to
+/// `HEAD` and 304 get the headers that the content would have had.
 ///
 /// # Example
 ///

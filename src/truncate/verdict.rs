@@ -5,6 +5,7 @@ use http_body::SizeHint;
 
 use super::{
     Invalid, Truncate,
+    coding::Codings,
     encoding::Encoding,
     media::{self, Charset, Media},
     request::Asked,
@@ -26,6 +27,8 @@ pub(super) enum Verdict {
 pub(super) struct Plan {
     pub(super) fate: Fate,
     pub(super) reading: Reading,
+    /// What has to be taken off before that.
+    pub(super) codings: Option<Codings>,
     /// The length of the whole body, if it is known.
     pub(super) length: Option<u64>,
     /// The length of what passes, if it is known.
@@ -65,34 +68,43 @@ pub(super) fn decide(
     if is_exempt(spec, asked, head.status) || is_trailers_only {
         return Verdict::Exempt;
     }
+    let headers = &head.headers;
     let has_content = !asked.head && head.status != StatusCode::NOT_MODIFIED;
-    let length = length(has_content, &head.headers, hint);
-    let whole = Plan {
+    let length = length(has_content, headers, hint);
+    if !is_within(spec, headers, length) {
+        let plan = shorten(spec, head, has_content, length);
+        return plan.map_or(Verdict::Uncuttable, Verdict::Limit);
+    }
+    Verdict::Limit(Plan {
         fate: Fate::Uncut,
-        reading: Reading::Bytes,
+        reading: reading(spec, headers).unwrap_or(Reading::Bytes),
+        codings: None,
         length,
         passes: length,
         has_content,
         range: None,
-    };
-    if is_within(spec, &head.headers, length) {
-        let reading = reading(spec, &head.headers).unwrap_or(Reading::Bytes);
-        return Verdict::Limit(Plan { reading, ..whole });
-    }
+    })
+}
+
+/// How to shorten a body, if that is possible.
+fn shorten(
+    spec: &Truncate,
+    head: &response::Parts,
+    has_content: bool,
+    length: Option<u64>,
+) -> Option<Plan> {
     if !is_cuttable(spec, head) {
-        return Verdict::Uncuttable;
+        return None;
     }
-    let Some(reading) = reading(spec, &head.headers) else {
-        return Verdict::Uncuttable;
-    };
+    let headers = &head.headers;
+    let reading = reading(spec, headers)?;
+    let codings = codings(spec, head)?;
+    // What a coded body holds may be of any length.
+    let length = length.filter(|_| codings.is_none());
     let fate = fate(spec, reading, length);
-    let range = if head.status == StatusCode::PARTIAL_CONTENT {
-        let Some(range) = shorter_range(spec, &head.headers, length) else {
-            return Verdict::Uncuttable;
-        };
-        Some(range)
-    } else {
-        None
+    let range = match head.status {
+        StatusCode::PARTIAL_CONTENT => Some(shorter_range(spec, headers, length)?),
+        _ => None,
     };
     let passes = match (fate, reading) {
         (_, Reading::Messages) => None,
@@ -100,13 +112,26 @@ pub(super) fn decide(
         (Fate::Cut, Reading::Bytes) => Some(spec.limit),
         _ => None,
     };
-    Verdict::Limit(Plan {
+    Some(Plan {
         fate,
         reading,
+        codings,
+        length,
         passes,
+        has_content,
         range,
-        ..whole
     })
+}
+
+/// What to take off a body, or `None` if that is not possible. Messages have their own codings.
+fn codings(spec: &Truncate, head: &response::Parts) -> Option<Option<Codings>> {
+    let names = media::codings(&head.headers)?;
+    if names.is_empty() {
+        return Some(None);
+    }
+    let may_decode = spec.unit != Unit::Messages && head.status != StatusCode::PARTIAL_CONTENT;
+    let codings = Codings::of(&names).filter(|_| may_decode);
+    codings.map(Some)
 }
 
 fn is_exempt(spec: &Truncate, asked: &Asked, status: StatusCode) -> bool {
@@ -154,7 +179,7 @@ fn is_cuttable(spec: &Truncate, head: &response::Parts) -> bool {
         _ if media.is_any_grpc() => false,
         _ => spec.any_type || media.is_plain_text() || is_not_modified,
     };
-    may_change && is_right_type && media::is_identity(headers)
+    may_change && is_right_type
 }
 
 /// How to count, or `None` if it takes a decoder that is not there.

@@ -5,6 +5,8 @@ mod bytes;
 mod chars;
 #[cfg(feature = "charset")]
 mod charset;
+#[cfg(feature = "decompression")]
+mod coding;
 mod grpc;
 mod head;
 mod properties;
