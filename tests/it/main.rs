@@ -10,4 +10,6 @@ mod limits;
 mod middleware;
 mod support;
 mod truncate;
+mod truncate_grpc;
+mod truncate_trailers;
 mod wire;

@@ -3,7 +3,13 @@
 
 mod bytes;
 mod chars;
+#[cfg(feature = "charset")]
+mod charset;
+#[cfg(feature = "decompression")]
+mod coding;
+mod grpc;
 mod head;
 mod properties;
 mod support;
+mod trailers;
 mod uncuttable;
