@@ -1,7 +1,7 @@
 //! The head's rules and the body's, put together.
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_body::Body;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
+use http_body::{Body, SizeHint};
 
 use super::{
     Invalid, Truncate, TruncateBody, Truncation, TruncationOutcome, Uncuttable,
@@ -33,11 +33,9 @@ pub(super) fn apply<B: Body>(
         Verdict::Limit(plan) => {
             let truncation = Truncation::default();
             let limit = Limit {
-                cut: cut(spec, &plan, hint.exact()),
-                reached: spec.limit == 0 && plan.reading != Reading::Messages,
-                original: plan.length,
-                truncation: truncation.clone(),
+                truncation: Some(truncation.clone()),
                 mark: trailer(spec, asked, &plan),
+                ..limit(spec, &plan, &hint)
             };
             rewrite(&mut head.headers, spec, &plan, limit.mark.as_ref());
             if plan.has_content {
@@ -45,6 +43,32 @@ pub(super) fn apply<B: Body>(
             }
             Response::from_parts(head, TruncateBody::new(body, limit))
         }
+    }
+}
+
+/// The body alone, for who makes another head of his own; `None` if it is refused.
+pub(super) fn apply_to_body<B: Body>(
+    spec: &Truncate,
+    asked: &Asked,
+    head: &response::Parts,
+    body: B,
+) -> Option<TruncateBody<B>> {
+    let hint = body.size_hint();
+    match decide(spec, asked, head, &hint) {
+        Verdict::Uncuttable if spec.uncuttable == Uncuttable::Refuse => None,
+        Verdict::Exempt | Verdict::Uncuttable => Some(TruncateBody::untouched(body)),
+        Verdict::Limit(plan) => Some(TruncateBody::new(body, limit(spec, &plan, &hint))),
+    }
+}
+
+/// A limit of which nobody is told.
+fn limit(spec: &Truncate, plan: &Plan, hint: &SizeHint) -> Limit {
+    Limit {
+        cut: cut(spec, plan, hint.exact()),
+        reached: spec.limit == 0 && plan.reading != Reading::Messages,
+        original: plan.length,
+        truncation: None,
+        mark: None,
     }
 }
 

@@ -54,6 +54,8 @@ pin_project! {
 struct Tally {
     bytes: u64,
     original: Option<u64>,
+    outcome: Option<TruncationOutcome>,
+    /// Whoever else wants to know.
     truncation: Option<Truncation>,
 }
 
@@ -64,7 +66,7 @@ pub(super) struct Limit {
     /// The limit is zero.
     pub(super) reached: bool,
     pub(super) original: Option<u64>,
-    pub(super) truncation: Truncation,
+    pub(super) truncation: Option<Truncation>,
     pub(super) mark: Option<Mark>,
 }
 
@@ -84,7 +86,8 @@ impl<B: Body> TruncateBody<B> {
         let mut tally = Tally {
             bytes: 0,
             original: limit.original,
-            truncation: Some(limit.truncation),
+            outcome: None,
+            truncation: limit.truncation,
         };
         let rest = Rest::of(&body);
         if let Rest::Nothing = rest {
@@ -109,6 +112,12 @@ impl<B: Body> TruncateBody<B> {
 }
 
 impl<B> TruncateBody<B> {
+    /// Whether it has ended at the limit, and may have gone on.
+    pub(crate) fn is_cut(&self) -> bool {
+        use TruncationOutcome::{Cut, LimitReached};
+        matches!(self.tally.outcome, Some(Cut { .. } | LimitReached { .. }))
+    }
+
     /// A body of our own, in the place of one that cannot be cut.
     pub(super) fn text(text: &'static str) -> Self {
         let data = Bytes::from_static(text.as_bytes());
@@ -211,6 +220,7 @@ impl Tally {
             Ending::LimitReached => TruncationOutcome::LimitReached { bytes },
             Ending::Failed => TruncationOutcome::Failed,
         };
+        self.outcome = Some(outcome);
         if let Some(truncation) = self.truncation.take() {
             truncation.settle(outcome);
         }

@@ -1,4 +1,4 @@
-use http::{HeaderName, Method, Request, Response};
+use http::{HeaderName, Method, Request, Response, response};
 use http_body::Body;
 
 use super::{TruncateBody, TruncateLayer, apply, request, request::Asked};
@@ -237,5 +237,15 @@ impl Truncate {
         response: Response<B>,
     ) -> Response<TruncateBody<B>> {
         apply::apply(self, &Asked::with(method), response)
+    }
+
+    /// Cuts the body of a response to a `GET` whose head goes no further: nothing is rewritten, and
+    /// only the body tells how it ended. `None` if it is refused.
+    pub(crate) fn apply_to_body<B: Body>(
+        &self,
+        head: &response::Parts,
+        body: B,
+    ) -> Option<TruncateBody<B>> {
+        apply::apply_to_body(self, &Asked::with(&Method::GET), head, body)
     }
 }
