@@ -15,10 +15,10 @@ use crate::{
 
 /// Several requests at once, and one answer made of theirs.
 ///
-/// [`send`](Self::send) sends them through any [`Service`](tower::Service) whose responses have a body, and joins the
-/// answers into one response that streams: the first answer goes out as soon as it comes, and the
-/// whole takes as long as the slowest. Its *legs* run in the task of whoever polls it: nothing is
-/// spawned, and dropping the future or the body drops them all.
+/// [`send`](Self::send) sends them through any [`Service`](tower::Service) whose responses have a
+/// body, and joins the answers into one response that streams: the first answer goes out as soon as
+/// it comes, and the whole takes as long as the slowest. Its *legs* run in the task of whoever
+/// polls it: nothing is spawned, and dropping the future or the body drops them all.
 ///
 /// A leg that fails is told in its place, in plain words, and the others go on:
 ///
@@ -115,11 +115,11 @@ use crate::{
 ///
 /// # Connections
 ///
-/// A leg of `send` never keeps a connection until its turn comes: it is read on, up to its cut or its
-/// share of [`max_output`](Self::max_output), and what was read waits in memory. So gathers cannot
-/// wait for each other's connections, whatever their width, the pool's caps and how deep they are
-/// nested. A client that reads slowly is another matter: the legs run only as the body is polled, and
-/// a server polls it no faster than it can send.
+/// A leg of `send` never keeps a connection until its turn comes: it is read on, up to its cut or
+/// its share of [`max_output`](Self::max_output), and what was read waits in memory. So gathers
+/// cannot wait for each other's connections, whatever their width, the pool's caps and how deep
+/// they are nested. A client that reads slowly is another matter: the legs run only as the body is
+/// polled, and a server polls it no faster than it can send.
 #[derive(Clone)]
 #[must_use = "nothing is sent before `send` or `stream`"]
 pub struct Gather<B> {
@@ -169,9 +169,10 @@ impl<B> Gather<B> {
     /// Cuts each answer at this limit. Default: only [`max_output`](Self::max_output) limits it,
     /// which holds beside this too.
     ///
-    /// Whatever its type and status, an answer is cut as text: malformed bytes become U+FFFD, a byte
-    /// order mark is left out and no character is cut in two. One that cannot be read as text, since
-    /// it is compressed or in a multi-byte charset, is a failure. Only for [`send`](Self::send).
+    /// Whatever its type and status, an answer is cut as text: malformed bytes become U+FFFD, a
+    /// byte order mark is left out and no character is cut in two. One that cannot be read as text,
+    /// since it is compressed or in a multi-byte charset, is a failure. Only for
+    /// [`send`](Self::send).
     pub fn truncate(mut self, limit: Truncate) -> Self {
         self.truncate = Some(limit);
         self
@@ -203,7 +204,8 @@ impl<B> Gather<B> {
 
     /// How long the whole may take, from `send` or `stream` on. Default: for ever.
     ///
-    /// What has not ended by then is dropped and reported as timed out, with what it had said so far.
+    /// What has not ended by then is dropped and reported as timed out, with what it had said so
+    /// far.
     ///
     /// # Panics
     ///
@@ -213,8 +215,8 @@ impl<B> Gather<B> {
         self
     }
 
-    /// How many legs may run at once; the next begins when one has ended, in request order. Default:
-    /// all, since the pool has limits of its own; 0 is taken for 1.
+    /// How many legs may run at once; the next begins when one has ended, in request order.
+    /// Default: all, since the pool has limits of its own; 0 is taken for 1.
     ///
     /// A leg has ended when its text is read or cut, for [`send`](Self::send), and when its head is
     /// there, for [`stream`](Self::stream).
@@ -230,8 +232,8 @@ impl<B> Gather<B> {
         self
     }
 
-    /// How many bytes of the upstreams' text come out at most, and may be held in memory until their
-    /// turn comes. Default: 2 MiB. Only for [`send`](Self::send).
+    /// How many bytes of the upstreams' text come out at most, and may be held in memory until
+    /// their turn comes. Default: 2 MiB. Only for [`send`](Self::send).
     ///
     /// Each leg has an equal share of it, whatever the others say, and is cut where that ends; text
     /// then says so. Counted as UTF-8, before it is escaped for JSON. A server that works on a

@@ -26,7 +26,11 @@ mod body;
 mod builder;
 mod call;
 mod failure;
+mod head;
+mod protocol;
+mod total;
 
+use self::protocol::Protocols;
 pub use self::{at::AtOrigin, body::UpstreamBody, builder::UpstreamBuilder};
 
 /// The shared handle to the upstreams: one per application, cloned to wherever requests are made.
@@ -86,6 +90,7 @@ pub struct Upstream {
 struct Handle {
     pool: Arc<Pool>,
     timeouts: Timeouts,
+    protocols: Protocols,
 }
 
 /// The future of a response's head.
@@ -105,9 +110,13 @@ impl Upstream {
         UpstreamBuilder::new()
     }
 
-    fn new(pool: Arc<Pool>, timeouts: Timeouts) -> Self {
+    fn new(pool: Arc<Pool>, timeouts: Timeouts, protocols: Protocols) -> Self {
         Self {
-            handle: Arc::new(Handle { pool, timeouts }),
+            handle: Arc::new(Handle {
+                pool,
+                timeouts,
+                protocols,
+            }),
         }
     }
 

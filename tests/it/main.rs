@@ -6,6 +6,7 @@ mod exchange;
 mod extract;
 mod gateway;
 mod gather;
+mod http2;
 mod limits;
 mod middleware;
 mod support;
