@@ -23,8 +23,9 @@ pin_project! {
     ///
     /// # Errors
     ///
-    /// Those of the inner body, boxed, if they come before the limit; and malformed text, if
-    /// [`Invalid::Error`](crate::Invalid::Error) asks for it.
+    /// Those of the inner body, boxed, if they come before the limit; malformed text, if
+    /// [`Invalid::Error`](crate::Invalid::Error) asks for it; and content that is not what its coding
+    /// says, or too long for what it gives.
     ///
     /// # Cancellation
     ///

@@ -88,6 +88,10 @@ impl CharCut {
         }
     }
 
+    pub(super) fn rewrites(&self) -> bool {
+        self.invalid == Invalid::Replace
+    }
+
     pub(super) fn is_clear(&self) -> bool {
         self.carry.is_empty()
     }

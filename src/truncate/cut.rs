@@ -64,6 +64,15 @@ impl Cut {
         !matches!(self, Self::Coded(_))
     }
 
+    /// Whether what passes is not byte for byte what the body had.
+    pub(super) fn rewrites(&self) -> bool {
+        match self {
+            Self::Bytes(_) | Self::Grpc(_) => false,
+            Self::Chars(cut) => cut.rewrites(),
+            Self::Charset(_) | Self::Coded(_) => true,
+        }
+    }
+
     /// The body ended before the limit: what was held back and may pass after all, before the
     /// trailers if there are any.
     pub(super) fn finish(&mut self, trailers: Option<&HeaderMap>) -> Result<Bytes, Fallout> {

@@ -42,9 +42,7 @@ pub(super) fn rewrite(
     if let Some(length) = plan.passes {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    for name in DIGESTS {
-        headers.remove(name);
-    }
+    forget_digests(headers);
     if let Some(range) = &plan.range {
         // Part of a range is still part of the same representation: its validators stay true.
         headers.insert(header::CONTENT_RANGE, range.clone());
@@ -88,6 +86,13 @@ pub(super) fn trailer(spec: &Truncate, asked: &Asked, plan: &Plan) -> Option<Mar
     }
     let value = content_truncated(spec, plan.length.filter(|_| !is_grpc))?;
     Some(Box::new((spec.header.clone(), value)))
+}
+
+/// Removes what would not match the content any more, from headers or trailers.
+pub(super) fn forget_digests(headers: &mut HeaderMap) {
+    for name in DIGESTS {
+        headers.remove(name);
+    }
 }
 
 /// Removes what speaks of the whole representation.

@@ -5,7 +5,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use tower::BoxError;
 
-use super::cut::{Cut, Fallout, Flow};
+use super::{
+    cut::{Cut, Fallout, Flow},
+    head::forget_digests,
+};
 
 /// What comes of one poll of the inner body.
 pub(super) enum Step {
@@ -120,7 +123,12 @@ pub(super) fn pass_on<B: Body>(
 }
 
 /// The inner body ended before the limit, with or without trailers.
-fn finish(cut: Option<&mut Cut>, trailers: Option<HeaderMap>) -> Step {
+fn finish(cut: Option<&mut Cut>, mut trailers: Option<HeaderMap>) -> Step {
+    if let Some(trailers) = &mut trailers
+        && cut.as_ref().is_some_and(|cut| cut.rewrites())
+    {
+        forget_digests(trailers);
+    }
     let carry = cut.map_or(Ok(Bytes::new()), |cut| cut.finish(trailers.as_ref()));
     match carry {
         Ok(carry) => Step::End(Tail::new(carry, trailers.map(Ok)), Ending::Complete),

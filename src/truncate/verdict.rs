@@ -64,8 +64,7 @@ pub(super) fn decide(
     head: &response::Parts,
     hint: &SizeHint,
 ) -> Verdict {
-    let is_trailers_only = head.headers.contains_key("grpc-status");
-    if is_exempt(spec, asked, head.status) || is_trailers_only {
+    if is_exempt(spec, asked, head.status) {
         return Verdict::Exempt;
     }
     let headers = &head.headers;
@@ -75,9 +74,14 @@ pub(super) fn decide(
         let plan = shorten(spec, head, has_content, length);
         return plan.map_or(Verdict::Uncuttable, Verdict::Limit);
     }
+    // It stays in its charset: its bytes are enough to hold it to its word.
+    let reading = match reading(spec, headers) {
+        None | Some(Reading::Charset(_)) => Reading::Bytes,
+        Some(reading) => reading,
+    };
     Verdict::Limit(Plan {
         fate: Fate::Uncut,
-        reading: reading(spec, headers).unwrap_or(Reading::Bytes),
+        reading,
         codings: None,
         length,
         passes: length,

@@ -226,7 +226,10 @@ async fn the_connection_behind_a_cut_is_let_go_in_the_poll_that_reaches_the_limi
         ends("/stated").await,
         "a short rest of a known length keeps the connection"
     );
-    let _ = ends("/silent").await;
+    assert!(
+        !ends("/silent").await,
+        "a rest in chunks, of which all has come, does not"
+    );
 }
 
 #[tokio::test]

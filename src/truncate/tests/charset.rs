@@ -58,6 +58,17 @@ fn text_within_the_limit_by_its_bytes_is_not_decoded() {
         "it stays as it is"
     );
     assert_eq!(finish(response).0.bytes(), bytes, "byte for byte");
+
+    let mut stated = Script::chunks([&bytes]).with(kind);
+    let length = http::HeaderValue::from(bytes.len());
+    stated.headers_mut().insert("content-length", length);
+    let response = Truncate::chars(4).apply(stated);
+    assert_eq!(
+        header(&response, "content-length"),
+        Some("4"),
+        "also if only the head knows it"
+    );
+    assert_eq!(finish(response).0.bytes(), bytes, "byte for byte");
 }
 
 #[test]

@@ -3,7 +3,7 @@ use http_body::Body as _;
 use tower::{Layer, Service};
 
 use super::support::{Script, finish, header};
-use crate::{Truncate, TruncateBody};
+use crate::{Invalid, Truncate, TruncateBody};
 
 /// The response to a request of this version, asked for over a layer.
 fn ask(
@@ -79,6 +79,24 @@ fn a_body_that_was_not_cut_keeps_its_own_trailers() {
     let trailers = seen.trailers.expect("they pass");
     assert_eq!(trailers["x-sum"], "1", "as they are");
     assert_eq!(trailers.len(), 1, "and nothing is added");
+}
+
+#[test]
+fn a_digest_in_the_trailers_passes_only_with_the_bytes_that_it_is_of() {
+    // Row 43.
+    let digest = || Script::chunks(["abc"]).trailers("content-digest", "sha-256=:AAAA:");
+    let keep = Truncate::chars(4);
+    let (seen, _) = finish(keep.clone().apply(digest().text()));
+    assert_eq!(
+        seen.trailers.unwrap().len(),
+        1,
+        "the bytes are as they were"
+    );
+    let (seen, _) = finish(keep.invalid(Invalid::Replace).apply(digest().text()));
+    assert!(
+        seen.trailers.unwrap().is_empty(),
+        "they may have been replaced"
+    );
 }
 
 #[test]
