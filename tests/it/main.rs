@@ -12,4 +12,6 @@ mod middleware;
 mod support;
 mod total;
 mod truncate;
+mod truncate_grpc;
+mod truncate_trailers;
 mod wire;
