@@ -9,6 +9,7 @@ mod gather;
 mod http2;
 mod limits;
 mod middleware;
+mod shutdown;
 mod support;
 mod total;
 mod truncate;
