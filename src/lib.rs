@@ -1,10 +1,44 @@
 //! Call other HTTP services from a tower server.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod config;
+mod conn;
+mod connect;
+mod error;
+#[cfg(feature = "axum")]
+mod extract;
+mod gather;
+pub mod limit;
+mod load;
+mod middleware;
+mod origin;
+mod pool;
+mod stats;
 mod truncate;
+mod upstream;
 
-pub use self::truncate::{
-    Invalid, Truncate, TruncateBody, TruncateFuture, TruncateLayer, TruncateService, Truncation,
-    TruncationOutcome, Uncuttable,
+pub use crate::{
+    config::{Limits, RemainderPolicy, Timeouts},
+    connect::public_addresses,
+    error::{Error, ErrorKind, Phase},
+    gather::{Format, Gather, GatherBody, Leg, Legs, Order},
+    load::CompleteOnBodyEnd,
+    middleware::{UpstreamLayer, UpstreamService, UpstreamServiceBody, UpstreamServiceFuture},
+    origin::Origin,
+    stats::{CloseCause, Drained, Gauges, Stats},
+    truncate::{
+        Invalid, Truncate, TruncateBody, TruncateFuture, TruncateLayer, TruncateService,
+        Truncation, TruncationOutcome, Uncuttable,
+    },
+    upstream::{AtOrigin, ResponseFuture, Upstream, UpstreamBody, UpstreamBuilder},
 };
+
+#[cfg(feature = "axum")]
+pub use crate::extract::MissingUpstream;
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

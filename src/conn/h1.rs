@@ -1,0 +1,139 @@
+//! HTTP/1.1: how a request is shaped, and the task that drives a connection.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use http::{HeaderValue, Request, Uri, Version, header::HOST, uri::PathAndQuery};
+use hyper::client::conn::http1;
+use tokio::time::Instant;
+
+use super::{
+    Conn, Guard, Order, Parked, RequestBody,
+    clock::{Clock, Ring},
+    io::SlotIo,
+    sender::Sender,
+};
+use crate::{
+    pool::{ConnId, Pool},
+    stats::CloseCause,
+};
+
+/// Makes an absolute request one in origin form (RFC 9112 §3.2.1).
+pub(super) fn shape(request: &mut Request<RequestBody>, host: &HeaderValue) {
+    let path = request.uri().path_and_query().cloned();
+    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+    // A request's version is often just that of the one it was made from.
+    *request.version_mut() = Version::HTTP_11;
+    request
+        .headers_mut()
+        .entry(HOST)
+        .or_insert_with(|| host.clone());
+}
+
+/// Does the handshake, and returns the future that drives the connection to its end.
+pub(super) async fn handshake(
+    io: SlotIo,
+    conn: &Arc<Conn>,
+    pool: &Arc<Pool>,
+    id: ConnId,
+) -> hyper::Result<impl Future<Output = ()> + use<>> {
+    let (sender, http) = http1::Builder::new().handshake(io).await?;
+    conn.cell().sender = Some(Sender::Http1(sender));
+    Ok(Driver {
+        http: http.with_upgrades(),
+        parked: None,
+        chores: FuturesUnordered::new(),
+        clock: Clock::new(pool.idle_timeout()),
+        guard: Guard::new(conn, pool, id),
+    })
+}
+
+/// Polls the connection, and finishes what exchanges leave behind.
+///
+/// `H` is hyper's connection, whose type has no name.
+struct Driver<H> {
+    http: H,
+    /// There is one exchange at a time, and so no more than this.
+    parked: Option<Parked>,
+    chores: FuturesUnordered<BoxFuture<'static, ()>>,
+    clock: Clock,
+    /// Last, since it is dropped after the socket.
+    guard: Guard,
+}
+
+impl<H> Driver<H> {
+    /// Finishes what an exchange has left. True when hyper must be polled again.
+    fn tend(&mut self, cx: &mut Context<'_>) -> bool {
+        let (mut parked, chores) = self.guard.conn.take_work();
+        self.chores.extend(chores);
+        while let Poll::Ready(Some(())) = self.chores.poll_next_unpin(cx) {}
+        if let Some(parked) = parked.pop() {
+            self.parked = Some(parked);
+        }
+        let Some(parked) = &mut self.parked else {
+            return false;
+        };
+        let clean = match parked.poll_rest(cx) {
+            // Not at once when the body ends: hyper may still be writing the request.
+            Poll::Ready(true) => self.guard.conn.poll_ready(cx).map(|ready| ready.is_ok()),
+            other => other,
+        };
+        let Poll::Ready(clean) = clean else {
+            return false;
+        };
+        self.end_parked(clean);
+        true
+    }
+
+    fn end_parked(&mut self, clean: bool) {
+        if let Some(parked) = self.parked.take() {
+            parked.end(clean);
+        }
+    }
+
+    /// Waits for the next of its times. False when the connection's time is over.
+    fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let until = self.parked.as_ref().map(|parked| parked.until);
+        let Guard { pool, id, .. } = &self.guard;
+        if ready!(self.clock.poll(cx, until, pool, *id)) == Ring::Close {
+            return Poll::Ready(false);
+        }
+        if until.is_some_and(|until| until <= Instant::now()) {
+            self.end_parked(false);
+        }
+        Poll::Ready(true)
+    }
+}
+
+impl<H> Future for Driver<H>
+where
+    H: Future<Output = hyper::Result<()>> + Unpin,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.guard.conn.driver.register(cx.waker());
+        loop {
+            match this.guard.conn.current_order() {
+                Order::Close if this.clock.start_closing() => this.guard.conn.drop_sender(),
+                Order::Run | Order::Close => {}
+                Order::Abort | Order::Drain => return Poll::Ready(()),
+            }
+            if let Poll::Ready(result) = Pin::new(&mut this.http).poll(cx) {
+                if result.is_ok() {
+                    this.guard.conn.cell().cause = CloseCause::Remote;
+                }
+                return Poll::Ready(());
+            }
+            if !this.tend(cx) && !ready!(this.poll_clock(cx)) {
+                return Poll::Ready(());
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! For axum: the handle as an extractor, the error as a response.
+
+use std::{error::Error as StdError, fmt};
+
+use axum_core::{
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header, request::Parts};
+
+use crate::{
+    Error, Upstream,
+    middleware::refuse::{RETRY_AFTER, TEXT},
+};
+
+/// The rejection of the extractor [`Upstream`]: the request has none in its extensions.
+///
+/// Its response is a 500 that says what to add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingUpstream(());
+
+/// The handle that [`UpstreamLayer`](crate::UpstreamLayer) has put into the request's extensions.
+///
+/// ```no_run
+/// use axum::{Router, routing::get};
+/// use tower_upstream::{Error, Upstream, UpstreamLayer};
+///
+/// async fn front(upstream: Upstream) -> Result<String, Error> {
+///     let response = upstream.get("http://127.0.0.1:8000/").await?;
+///     response.into_body().text(65_536).await
+/// }
+///
+/// # fn router() -> Result<Router, Error> {
+/// let upstream = Upstream::builder().build()?;
+/// let app = Router::new()
+///     .route("/", get(front))
+///     .layer(UpstreamLayer::new(upstream));
+/// # Ok(app)
+/// # }
+/// ```
+impl<S: Sync> FromRequestParts<S> for Upstream {
+    type Rejection = MissingUpstream;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingUpstream> {
+        parts.extensions.get().cloned().ok_or(MissingUpstream(()))
+    }
+}
+
+/// The error's [status](Error::status), with its [kind](Error::kind) as plain text and nothing that
+/// a client must not see; `Retry-After` with a 503. The error itself is in the response's extensions,
+/// for a log to find.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let text = (
+            status,
+            [(header::CONTENT_TYPE, TEXT)],
+            self.kind().to_string(),
+        );
+        let mut response = text.into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+// === impl MissingUpstream ===
+
+impl fmt::Display for MissingUpstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "no `Upstream` in the request's extensions: add `UpstreamLayer` to the router, by \
+             `.layer(UpstreamLayer::new(upstream))` after the routes that ask for it",
+        )
+    }
+}
+
+impl StdError for MissingUpstream {}
+
+impl IntoResponse for MissingUpstream {
+    fn into_response(self) -> Response {
+        (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn a_503_says_when_to_return_and_the_log_finds_the_error() {
+        let response = Error::new(ErrorKind::PoolTimeout).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            response.headers().get(header::RETRY_AFTER),
+            Some(&RETRY_AFTER),
+            "a full pool has room again soon"
+        );
+        let error = response.extensions().get::<Error>();
+        assert_eq!(
+            error.map(Error::kind),
+            Some(ErrorKind::PoolTimeout),
+            "what the client is not told is there for the server"
+        );
+
+        let response = Error::new(ErrorKind::ConnectRefused).into_response();
+        assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+        assert!(
+            !response.headers().contains_key(header::RETRY_AFTER),
+            "nobody knows when a dead upstream is back"
+        );
+    }
+}

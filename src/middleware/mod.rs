@@ -1,0 +1,15 @@
+//! The server's side: [`UpstreamLayer`] over the handlers.
+
+mod admission;
+mod body;
+mod layer;
+pub(crate) mod refuse;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    body::UpstreamServiceBody,
+    layer::UpstreamLayer,
+    service::{UpstreamService, UpstreamServiceFuture},
+};

@@ -1,0 +1,122 @@
+//! Doubly linked lists threaded through a slab, so that taking any element out of the middle costs
+//! the same whatever the list's length, and an element can stand in several lists.
+
+use slab::Slab;
+
+/// An element's neighbours in one list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Links {
+    prev: Option<usize>,
+    next: Option<usize>,
+}
+
+/// An element that stands in lists, each known by a number.
+pub(super) trait Node {
+    fn links(&mut self, list: usize) -> &mut Links;
+}
+
+/// The list with the number `WHICH`. Its elements are keys of the slab that each call is given,
+/// which must always be the same one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct List<const WHICH: usize> {
+    front: Option<usize>,
+    back: Option<usize>,
+    len: usize,
+}
+
+impl<const WHICH: usize> List<WHICH> {
+    pub(super) fn front(&self) -> Option<usize> {
+        self.front
+    }
+
+    pub(super) fn back(&self) -> Option<usize> {
+        self.back
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn push_back<T: Node>(&mut self, slab: &mut Slab<T>, key: usize) {
+        let prev = self.back.replace(key);
+        *slab[key].links(WHICH) = Links { prev, next: None };
+        match prev {
+            Some(prev) => slab[prev].links(WHICH).next = Some(key),
+            None => self.front = Some(key),
+        }
+        self.len += 1;
+    }
+
+    pub(super) fn push_front<T: Node>(&mut self, slab: &mut Slab<T>, key: usize) {
+        let next = self.front.replace(key);
+        *slab[key].links(WHICH) = Links { prev: None, next };
+        match next {
+            Some(next) => slab[next].links(WHICH).prev = Some(key),
+            None => self.back = Some(key),
+        }
+        self.len += 1;
+    }
+
+    /// Takes out `key`, which must stand in this list.
+    pub(super) fn remove<T: Node>(&mut self, slab: &mut Slab<T>, key: usize) {
+        let Links { prev, next } = std::mem::take(slab[key].links(WHICH));
+        match prev {
+            Some(prev) => slab[prev].links(WHICH).next = next,
+            None => self.front = next,
+        }
+        match next {
+            Some(next) => slab[next].links(WHICH).prev = prev,
+            None => self.back = prev,
+        }
+        self.len -= 1;
+    }
+
+    pub(super) fn pop_front<T: Node>(&mut self, slab: &mut Slab<T>) -> Option<usize> {
+        let key = self.front?;
+        self.remove(slab, key);
+        Some(key)
+    }
+
+    pub(super) fn pop_back<T: Node>(&mut self, slab: &mut Slab<T>) -> Option<usize> {
+        let key = self.back?;
+        self.remove(slab, key);
+        Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Item(Links);
+
+    impl Node for Item {
+        fn links(&mut self, _: usize) -> &mut Links {
+            &mut self.0
+        }
+    }
+
+    #[test]
+    fn a_list_keeps_its_order_whatever_is_taken_out_of_it() {
+        let mut slab = Slab::new();
+        let keys: Vec<_> = (0..5)
+            .map(|_| slab.insert(Item(Links::default())))
+            .collect();
+        let mut list = List::<0>::default();
+        for &key in &keys[1..4] {
+            list.push_back(&mut slab, key);
+        }
+        list.push_back(&mut slab, keys[4]);
+        list.push_front(&mut slab, keys[0]);
+        list.remove(&mut slab, keys[2]);
+        assert_eq!(list.len(), 4);
+        assert_eq!(list.pop_back(&mut slab), Some(keys[4]));
+        let rest: Vec<_> = std::iter::from_fn(|| list.pop_front(&mut slab)).collect();
+        assert_eq!(
+            rest,
+            [keys[0], keys[1], keys[3]],
+            "what is left keeps its order"
+        );
+        assert!(list.len() == 0 && list.front().is_none() && list.back().is_none());
+    }
+}

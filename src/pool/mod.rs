@@ -1,0 +1,380 @@
+//! The pool's shell: one short lock around [`State`], what follows from it once that is released,
+//! and the tasks.
+//!
+//! Four values own everything, and give it back when they are dropped: a [`Slot`] is one socket, a
+//! [`Lease`] the right to use a connection for one exchange, a [`Waiter`] a place in the queue, and
+//! a dial's task belongs to the pool. There is no other way back, so there is none to forget.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot, watch},
+    time::{Instant, timeout},
+};
+
+use crate::{
+    config::{Limits, RemainderPolicy, Timeouts},
+    conn::{Conn, Http2Settings, Order, dial},
+    connect::Connect,
+    error::{Error, ErrorKind, Phase},
+    origin::Key,
+    stats::{CloseCause, Drained, Stats},
+};
+
+mod lease;
+mod list;
+mod slot;
+mod state;
+mod waiter;
+
+pub(crate) use self::{
+    lease::Lease,
+    slot::Slot,
+    state::{ConnId, Dial, Terms},
+};
+use self::{
+    state::{Actions, Deadlines, Grant, Overdue, Refusal, State, WaiterId},
+    waiter::{Answer, Rejection, Waiter},
+};
+
+/// How long the sockets may take to go once a drain has aborted them.
+const ABORT_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// One pool; the handle, every slot and every lease hold on to it.
+pub(crate) struct Pool {
+    locked: Mutex<Locked>,
+    connector: Box<dyn Connect>,
+    remainder: RemainderPolicy,
+    http2: Http2Settings,
+    /// True once nothing more may be dialled.
+    aborted: watch::Sender<bool>,
+    /// Notified at the end of a drain.
+    quiet: Notify,
+}
+
+struct Locked {
+    state: State<Arc<Conn>, Answer>,
+    /// Where dials run that begin outside any runtime: in the drop of a body, say.
+    runtime: Option<Handle>,
+}
+
+/// Either a connection at once, or a place in the queue.
+enum Checkout {
+    Now(Grant<Arc<Conn>>),
+    Later(WaiterId, oneshot::Receiver<Result<Lease, Rejection>>),
+}
+
+impl Pool {
+    pub(crate) fn new(
+        limits: Limits,
+        remainder: RemainderPolicy,
+        http2: Http2Settings,
+        connector: Box<dyn Connect>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            locked: Mutex::new(Locked {
+                state: State::new(limits),
+                runtime: None,
+            }),
+            connector,
+            remainder,
+            http2,
+            aborted: watch::Sender::new(false),
+            quiet: Notify::new(),
+        })
+    }
+
+    // === for requests ===
+
+    /// A connection for one exchange, which began at `start`. `fresh` asks for one that has never
+    /// served.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        key: &Key,
+        timeouts: &Timeouts,
+        start: Instant,
+        fresh: bool,
+    ) -> Result<Lease, Error> {
+        let fail = |rejection| self.explain(rejection, key, timeouts);
+        loop {
+            let lease = match self.checkout(key, timeouts, fresh).map_err(fail)? {
+                Checkout::Now(grant) => Lease::new(self.clone(), grant),
+                Checkout::Later(id, answer) => {
+                    let deadlines = Deadlines::new(start, timeouts.pool, timeouts.connect);
+                    let waiter = Waiter::new(self.clone(), id, answer);
+                    waiter.wait(deadlines).await.map_err(fail)?
+                }
+            };
+            // One that has just been opened is used whatever it looks like: what is wrong with it
+            // is the exchange's to say, and must not end in a loop of dials.
+            if !lease.is_reused() || lease.is_usable() {
+                return Ok(lease);
+            }
+            lease.discard();
+        }
+    }
+
+    fn checkout(
+        self: &Arc<Self>,
+        key: &Key,
+        timeouts: &Timeouts,
+        fresh: bool,
+    ) -> Result<Checkout, Rejection> {
+        let mut actions = Actions::default();
+        let mut locked = self.lock();
+        let state = &mut locked.state;
+        let now = Instant::now();
+        let granted = if fresh {
+            Ok(None)
+        } else {
+            state.checkout(key, now, &mut actions)
+        };
+        let checkout = match granted {
+            Ok(Some(grant)) => Ok(Checkout::Now(grant)),
+            Ok(None) => {
+                let (sender, receiver) = oneshot::channel();
+                let queued = state.enqueue(key, sender, timeouts.connect, fresh, now, &mut actions);
+                if let Ok(runtime) = Handle::try_current() {
+                    locked.runtime = Some(runtime);
+                }
+                queued.map(|id| Checkout::Later(id, receiver))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        drop(locked);
+        self.perform(actions, None);
+        checkout.map_err(Rejection::Refused)
+    }
+
+    fn explain(&self, rejection: Rejection, key: &Key, timeouts: &Timeouts) -> Error {
+        let refusal = match rejection {
+            Rejection::Dial(error) => return error,
+            Rejection::Refused(refusal) => refusal,
+        };
+        let timed_out = |kind, phase, limit: Option<Duration>| {
+            self.count(|stats| stats.count_timed_out(phase));
+            let error = Error::new(kind).with_phase(phase);
+            limit.into_iter().fold(error, Error::after)
+        };
+        let error = match refusal {
+            Refusal::QueueFull => Error::new(ErrorKind::QueueFull).with_phase(Phase::Pool),
+            Refusal::Draining => Error::new(ErrorKind::Draining).with_phase(Phase::Pool),
+            Refusal::PoolTimeout => timed_out(ErrorKind::PoolTimeout, Phase::Pool, timeouts.pool),
+            Refusal::ConnectTimeout => {
+                timed_out(ErrorKind::ConnectTimeout, Phase::Connect, timeouts.connect)
+            }
+            Refusal::DialFailed => Error::new(ErrorKind::Internal).with_phase(Phase::Connect),
+        };
+        error.with_origin(key.origin())
+    }
+
+    fn overdue(self: &Arc<Self>, id: WaiterId, deadlines: Deadlines) -> Overdue {
+        self.with(|state, now, out| state.overdue(id, deadlines, now, out))
+    }
+
+    fn cancel(self: &Arc<Self>, id: WaiterId) {
+        self.with(|state, now, out| state.cancel(id, now, out));
+    }
+
+    fn release(self: &Arc<Self>, id: ConnId, keep: Result<Option<Duration>, CloseCause>) {
+        self.with(|state, now, out| state.release(id, keep, now, out));
+    }
+
+    // === for connections ===
+
+    pub(crate) fn connector(&self) -> &dyn Connect {
+        &*self.connector
+    }
+
+    pub(crate) fn remainder(&self) -> RemainderPolicy {
+        self.remainder
+    }
+
+    pub(crate) fn http2_settings(&self) -> Http2Settings {
+        self.http2
+    }
+
+    pub(crate) fn dialed(self: &Arc<Self>, id: ConnId, conn: Arc<Conn>, terms: Terms) {
+        self.with(|state, now, out| state.dialed(id, conn, terms, now, out));
+    }
+
+    pub(crate) fn upgraded(self: &Arc<Self>, id: ConnId) {
+        self.with(|state, now, out| state.upgraded(id, now, out));
+    }
+
+    /// The connection takes no further exchange.
+    pub(crate) fn retire(self: &Arc<Self>, id: ConnId) {
+        self.with(|state, now, out| state.retire(id, now, out));
+    }
+
+    pub(crate) fn set_capacity(self: &Arc<Self>, id: ConnId, streams: usize) {
+        self.with(|state, now, out| state.set_capacity(id, streams, now, out));
+    }
+
+    fn freed(self: &Arc<Self>, id: ConnId, cause: CloseCause, failure: Option<&Error>) {
+        let mut actions = Actions::default();
+        let now = Instant::now();
+        self.lock().state.freed(id, cause, now, &mut actions);
+        self.perform(actions, failure);
+    }
+
+    /// How long a connection may be idle.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.limits().idle_for()
+    }
+
+    /// When a connection that is opened now is too old to be used again: up to a tenth earlier
+    /// than its age allows, so that those opened together do not close together.
+    pub(crate) fn ages_at(&self) -> Option<Instant> {
+        let age = self.limits().age()?;
+        let random = RandomState::new().hash_one(());
+        // The upper bits, as a fraction of a tenth.
+        let earlier = (random >> 32) as f64 / f64::from(u32::MAX) / 10.0;
+        Some(Instant::now() + age.mul_f64(1.0 - earlier))
+    }
+
+    pub(crate) fn expire(self: &Arc<Self>, id: ConnId) -> Option<Instant> {
+        self.with(|state, now, out| state.expire(id, now, out))
+    }
+
+    /// Resolves once nothing more may be dialled.
+    pub(crate) async fn aborted(&self) {
+        let mut aborted = self.aborted.subscribe();
+        // The sender is in `self`, so the wait can only end with the value.
+        let _ = aborted.wait_for(|aborted| *aborted).await;
+    }
+
+    // === for the handle ===
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.lock().state.stats()
+    }
+
+    pub(crate) fn count(&self, count: impl FnOnce(&mut Stats)) {
+        count(self.lock().state.counters());
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.lock().state.limits()
+    }
+
+    pub(crate) fn set_limits(self: &Arc<Self>, limits: Limits) {
+        self.with(|state, now, out| state.set_limits(limits, now, out));
+    }
+
+    /// Takes no new requests, lets the others finish, and aborts what is left at the deadline.
+    pub(crate) async fn drain(self: &Arc<Self>, deadline: Duration) -> Drained {
+        self.with(|state, now, out| state.drain(now, out));
+        let mut drained = Drained::default();
+        if timeout(deadline, self.wait_until_quiet()).await.is_err() {
+            self.aborted.send_replace(true);
+            drained.aborted = self.with(|state, now, out| state.abort_all(now, out));
+            // A socket that is still there then is held by a connector that does not let go.
+            let _ = timeout(ABORT_TIMEOUT, self.wait_until_quiet()).await;
+        }
+        drained.upgraded = self.lock().state.upgraded_count();
+        drained
+    }
+
+    async fn wait_until_quiet(&self) {
+        loop {
+            // Made before the look, so that what happens between the two is not missed.
+            let quiet = self.quiet.notified();
+            if self.lock().state.is_quiet() {
+                return;
+            }
+            quiet.await;
+        }
+    }
+
+    /// The last handle is gone: nothing new begins. Whoever holds a body keeps its connection until
+    /// it is read.
+    pub(crate) fn close(self: &Arc<Self>) {
+        self.aborted.send_replace(true);
+        self.with(|state, now, out| state.drain(now, out));
+    }
+
+    // === the shell ===
+
+    fn lock(&self) -> MutexGuard<'_, Locked> {
+        // A panic under the lock is a bug of ours; the books are still the best there are.
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One event: the rules under the lock, and what follows from them after it.
+    fn with<R>(
+        self: &Arc<Self>,
+        event: impl FnOnce(&mut State<Arc<Conn>, Answer>, Instant, &mut Actions<Arc<Conn>, Answer>) -> R,
+    ) -> R {
+        let mut actions = Actions::default();
+        let now = Instant::now();
+        let result = event(&mut self.lock().state, now, &mut actions);
+        self.perform(actions, None);
+        result
+    }
+
+    fn perform(self: &Arc<Self>, actions: Actions<Arc<Conn>, Answer>, dial_error: Option<&Error>) {
+        // Destructured, so that a new action cannot be forgotten here.
+        let Actions {
+            grants,
+            refusals,
+            dials,
+            closes,
+            aborts,
+            quiet,
+        } = actions;
+        for (answer, grant) in grants {
+            // A lease that nobody takes any more gives itself back.
+            let _ = answer.send(Ok(Lease::new(self.clone(), grant)));
+        }
+        for (answer, refusal) in refusals {
+            let rejection = match (refusal, dial_error) {
+                (Refusal::DialFailed, Some(error)) => {
+                    if error.is_timeout() {
+                        self.count(|stats| stats.count_timed_out(Phase::Connect));
+                    }
+                    Rejection::Dial(error.clone())
+                }
+                _ => Rejection::Refused(refusal),
+            };
+            let _ = answer.send(Err(rejection));
+        }
+        for dial in dials {
+            self.spawn(dial);
+        }
+        for conn in closes {
+            conn.order(Order::Close);
+        }
+        for conn in aborts {
+            conn.order(Order::Drain);
+        }
+        if quiet {
+            self.quiet.notify_waiters();
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, dial: Dial) {
+        let slot = Slot::new(self.clone(), dial.id);
+        let runtime = Handle::try_current()
+            .ok()
+            .or_else(|| self.lock().runtime.clone());
+        // Without a runtime the slot is dropped here, and whoever waits is told.
+        if let Some(runtime) = runtime {
+            runtime.spawn(dial::run(self.clone(), dial, slot));
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,368 @@
+//! The pool's rules, without locks, clocks or I/O.
+//!
+//! Every method of [`State`] is one event: it changes the state, takes the time as an argument, and
+//! leaves in [`Actions`] what the shell must do once the lock is free. The terms:
+//!
+//! * a *slot* is one socket, from the decision to dial until its I/O object is gone: each is an
+//!   entry of `conns`, and their number never exceeds the limit;
+//! * a waiter is *promised* when something is under way for it: a dial of its origin, or a slot
+//!   that is *reserved* for it, that is, a socket that closes to make room. The others are *queued*;
+//! * an origin is *blocked* when its oldest queued waiter could use a slot if there were one.
+//!
+//! Waiters hold a ticket, and tickets decide: within an origin, and between origins that wait for
+//! the total cap. Nothing is tied to one waiter: a dial's connection goes to the oldest waiter of
+//! its origin, so a waiter that leaves takes nothing with it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    time::Duration,
+};
+
+use slab::Slab;
+use tokio::time::Instant;
+
+use super::list::{Links, List, Node};
+use crate::{
+    config::Limits,
+    origin::{Key, Protocol},
+    stats::{CloseCause, Gauges, Stats},
+};
+
+mod connections;
+mod lifecycle;
+mod requests;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::connections::Terms;
+
+/// In a connection's links: its origin's connections with room for one more exchange.
+const AVAILABLE: usize = 0;
+/// In a connection's links: the pool's idle connections, least recently used first.
+const IDLE: usize = 1;
+
+/// The order in which waiters came.
+type Ticket = u64;
+
+/// One slot. Keys are used again, serials never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnId {
+    key: usize,
+    serial: u64,
+}
+
+/// One waiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WaiterId {
+    key: usize,
+    ticket: Ticket,
+}
+
+/// A connection to use for one exchange.
+#[derive(Debug)]
+pub(crate) struct Grant<C> {
+    pub(crate) id: ConnId,
+    pub(crate) conn: C,
+    /// It has served before, so the upstream may be about to close it.
+    pub(crate) reused: bool,
+}
+
+/// A connection to open.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    pub(crate) id: ConnId,
+    pub(crate) key: Key,
+    /// The longest connect timeout among those who wait for it.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Why a request gets no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// `max_pending` requests are waiting already.
+    QueueFull,
+    /// The pool takes no new requests, or has no more time for the old ones.
+    Draining,
+    /// Its time in the queue is over.
+    PoolTimeout,
+    /// Its time for connecting is over.
+    ConnectTimeout,
+    /// The dial it waited for failed.
+    DialFailed,
+}
+
+/// How long a waiter waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    /// In the queue.
+    pub(crate) pool: Option<Instant>,
+    /// From the beginning of the dial that was promised to it.
+    pub(crate) connect: Option<Duration>,
+}
+
+/// What a waiter whose clock has rung is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// Wait on, and ask again then.
+    Wait(Option<Instant>),
+    /// Give up; it has left the queue.
+    Refused(Refusal),
+}
+
+/// What the shell must do after unlocking.
+#[derive(Debug)]
+pub(crate) struct Actions<C, W> {
+    pub(crate) grants: Vec<(W, Grant<C>)>,
+    pub(crate) refusals: Vec<(W, Refusal)>,
+    pub(crate) dials: Vec<Dial>,
+    /// Idle connections to close in good order.
+    pub(crate) closes: Vec<C>,
+    /// Connections to drop whatever they are doing.
+    pub(crate) aborts: Vec<C>,
+    /// Nothing is open or waited for any more: the end of a drain.
+    pub(crate) quiet: bool,
+}
+
+impl<C, W> Default for Actions<C, W> {
+    fn default() -> Self {
+        Self {
+            grants: Vec::new(),
+            refusals: Vec::new(),
+            dials: Vec::new(),
+            closes: Vec::new(),
+            aborts: Vec::new(),
+            quiet: false,
+        }
+    }
+}
+
+/// The stations of a slot's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Station {
+    Dialing,
+    Ready,
+    /// Told to close, or closed by the peer: the socket is about to go.
+    Closing,
+    /// No longer HTTP: its socket counts, but the pool has no say in it.
+    Upgraded,
+}
+
+#[derive(Debug)]
+struct Conn<C> {
+    serial: u64,
+    origin: usize,
+    station: Station,
+    /// `None` while dialling.
+    handle: Option<C>,
+    in_use: usize,
+    /// How many exchanges it carries at once.
+    capacity: usize,
+    served: bool,
+    /// Takes no further exchange, and closes with its last one.
+    retired: Option<CloseCause>,
+    idle_since: Instant,
+    idle_for: Duration,
+    ages_at: Option<Instant>,
+    /// Whether it stands in each list.
+    listed: [bool; 2],
+    links: [Links; 2],
+}
+
+impl<C> Node for Conn<C> {
+    fn links(&mut self, list: usize) -> &mut Links {
+        &mut self.links[list]
+    }
+}
+
+impl<C> Conn<C> {
+    fn is_idle(&self) -> bool {
+        self.station == Station::Ready && self.in_use == 0
+    }
+
+    fn has_room(&self) -> bool {
+        self.station == Station::Ready && self.retired.is_none() && self.in_use < self.capacity
+    }
+
+    fn is_aged(&self, now: Instant) -> bool {
+        self.ages_at.is_some_and(|at| at <= now)
+    }
+
+    /// When it is closed if nobody uses it until then.
+    fn expires_at(&self) -> Instant {
+        let idle = self.idle_since + self.idle_for;
+        self.ages_at.map_or(idle, |aged| aged.min(idle))
+    }
+}
+
+#[derive(Debug)]
+struct Waiter<W> {
+    ticket: Ticket,
+    origin: usize,
+    answer: W,
+    /// It stands in the origin's `promised` list, not in its `queued` one.
+    promised: bool,
+    promised_at: Instant,
+    /// Its pool deadline passed while a dial was under way for it.
+    overdue: bool,
+    /// Wants a connection that has never served.
+    fresh: bool,
+    links: Links,
+}
+
+impl<W> Node for Waiter<W> {
+    fn links(&mut self, _: usize) -> &mut Links {
+        &mut self.links
+    }
+}
+
+#[derive(Debug)]
+struct OriginState {
+    key: Key,
+    /// Whether its connections carry many exchanges at once; `None` until the first one tells.
+    multiplexed: Option<bool>,
+    /// Its slots, in whatever station.
+    open: usize,
+    closing: usize,
+    dialing: usize,
+    reserved: usize,
+    available: List<AVAILABLE>,
+    /// Its oldest waiters, as many as its dials and reserved slots will serve.
+    promised: List<0>,
+    /// The others, all younger than those of `promised`.
+    queued: List<0>,
+    /// Its entry in the pool's `blocked`.
+    blocked: Option<Ticket>,
+    /// The longest connect timeout of those who wait; `None` is for ever.
+    patience: Option<Duration>,
+    /// When a dial last began on a reserved slot: those it was promised to are connecting since
+    /// then, not since the promise.
+    dialed_at: Option<Instant>,
+}
+
+impl OriginState {
+    fn new(key: Key) -> Self {
+        Self {
+            multiplexed: match key.protocol() {
+                Protocol::Http1 => Some(false),
+                Protocol::Http2 => Some(true),
+                Protocol::Negotiated => None,
+            },
+            key,
+            open: 0,
+            closing: 0,
+            dialing: 0,
+            reserved: 0,
+            available: List::default(),
+            promised: List::default(),
+            queued: List::default(),
+            blocked: None,
+            patience: Some(Duration::ZERO),
+            dialed_at: None,
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.promised.len() + self.queued.len()
+    }
+
+    fn oldest_waiter(&self) -> Option<usize> {
+        self.promised.front().or_else(|| self.queued.front())
+    }
+}
+
+/// The pool: `C` is what it takes to use a connection, `W` what it takes to answer a waiter.
+#[derive(Debug)]
+pub(crate) struct State<C, W> {
+    limits: Limits,
+    /// No new requests; those that came before are served.
+    draining: bool,
+    /// Every slot.
+    conns: Slab<Conn<C>>,
+    waiters: Slab<Waiter<W>>,
+    /// Every origin that has a slot or a waiter.
+    origins: Slab<OriginState>,
+    keys: HashMap<Key, usize>,
+    idle: List<IDLE>,
+    /// By the ticket of its oldest queued waiter, each origin below its own cap. After each event
+    /// it is empty unless every slot is taken, none is idle, and those that close are reserved.
+    blocked: BTreeSet<(Ticket, usize)>,
+    /// To whom the next free slots belong, oldest first. An entry whose origin has nothing
+    /// reserved any more is passed over.
+    reservations: VecDeque<usize>,
+    /// The sum of the origins' `reserved`.
+    reserved: usize,
+    /// The sum of the origins' `closing`.
+    closing: usize,
+    /// The sum of the origins' `queued`.
+    queued: usize,
+    upgraded: usize,
+    next_ticket: Ticket,
+    next_serial: u64,
+    /// Its gauges are left empty: a snapshot fills them in.
+    counters: Stats,
+}
+
+impl<C: Clone, W> State<C, W> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            draining: false,
+            conns: Slab::new(),
+            waiters: Slab::new(),
+            origins: Slab::new(),
+            keys: HashMap::new(),
+            idle: List::default(),
+            blocked: BTreeSet::new(),
+            reservations: VecDeque::new(),
+            reserved: 0,
+            closing: 0,
+            queued: 0,
+            upgraded: 0,
+            next_ticket: 0,
+            next_serial: 0,
+            counters: Stats::default(),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn counters(&mut self) -> &mut Stats {
+        &mut self.counters
+    }
+
+    /// A snapshot. Its cost grows with the number of connections.
+    pub(crate) fn stats(&self) -> Stats {
+        let mut by_origin: BTreeMap<usize, Gauges> = self
+            .origins
+            .iter()
+            .map(|(o, origin)| {
+                let gauges = Gauges {
+                    waiting: origin.waiting(),
+                    ..Gauges::default()
+                };
+                (o, gauges)
+            })
+            .collect();
+        for (_, conn) in &self.conns {
+            let gauges = by_origin.entry(conn.origin).or_default();
+            gauges.open += 1;
+            *match conn.station {
+                Station::Dialing => &mut gauges.connecting,
+                Station::Ready if conn.in_use == 0 => &mut gauges.idle,
+                Station::Ready => &mut gauges.in_use,
+                Station::Closing => &mut gauges.closing,
+                Station::Upgraded => &mut gauges.upgraded,
+            } += 1;
+        }
+        let mut stats = self.counters.clone();
+        for (o, gauges) in by_origin {
+            stats.total += gauges;
+            let origin = self.origins[o].key.origin().clone();
+            stats.origins.push((origin, gauges));
+        }
+        stats
+    }
+}

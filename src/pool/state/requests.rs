@@ -1,0 +1,151 @@
+//! What requests do: ask for a connection, wait for one, and leave.
+
+use super::{
+    Actions, CloseCause, Deadlines, Duration, Grant, Instant, Key, Links, Overdue, Refusal, State,
+    Waiter, WaiterId,
+};
+
+impl<C: Clone, W> State<C, W> {
+    /// A connection that can be used at once. `None` when the request must wait; then
+    /// [`enqueue`](Self::enqueue) follows, under the same lock.
+    pub(crate) fn checkout(
+        &mut self,
+        key: &Key,
+        now: Instant,
+        out: &mut Actions<C, W>,
+    ) -> Result<Option<Grant<C>>, Refusal> {
+        if self.draining {
+            return Err(Refusal::Draining);
+        }
+        let Some(&o) = self.keys.get(key) else {
+            return Ok(None);
+        };
+        // Whoever waits already comes first.
+        if self.origins[o].waiting() > 0 {
+            return Ok(None);
+        }
+        // The most recently used one first: the others may then expire, and the set shrinks to
+        // what the load needs.
+        while let Some(k) = self.origins[o].available.back() {
+            let conn = &self.conns[k];
+            if conn.is_aged(now) {
+                self.retire_key(k, CloseCause::Aged, out);
+            } else if conn.is_idle() && conn.expires_at() <= now {
+                self.close(k, CloseCause::Expired, out);
+            } else {
+                let grant = self.grant(k);
+                self.relist(k);
+                return Ok(grant);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts a request into the queue, and sets in motion what it waits for. `fresh` wants a
+    /// connection that has never served.
+    pub(crate) fn enqueue(
+        &mut self,
+        key: &Key,
+        answer: W,
+        connect: Option<Duration>,
+        fresh: bool,
+        now: Instant,
+        out: &mut Actions<C, W>,
+    ) -> Result<WaiterId, Refusal> {
+        if self.draining {
+            return Err(Refusal::Draining);
+        }
+        let o = self.origin_of(key);
+        // An HTTP/2 connection says itself when it is about to go.
+        let fresh = fresh && self.origins[o].multiplexed != Some(true);
+        if fresh {
+            // They are as old as the one that has just died.
+            while let Some(k) = self.origins[o].available.back() {
+                self.retire_key(k, CloseCause::Failed, out);
+            }
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let w = self.waiters.insert(Waiter {
+            ticket,
+            origin: o,
+            answer,
+            promised: false,
+            promised_at: now,
+            overdue: false,
+            fresh,
+            links: Links::default(),
+        });
+        let origin = &mut self.origins[o];
+        origin.patience = origin.patience.zip(connect).map(|(a, b)| a.max(b));
+        origin.queued.push_back(&mut self.waiters, w);
+        self.queued += 1;
+        self.settle(o, now, out);
+        if !self.waiters[w].promised && self.queued > self.limits.pending() {
+            self.remove_waiter(w);
+            self.settle(o, now, out);
+            return Err(Refusal::QueueFull);
+        }
+        self.counters.waited += 1;
+        Ok(WaiterId { key: w, ticket })
+    }
+
+    /// The waiter leaves. One that has its answer already is no longer known, and not missed.
+    pub(crate) fn cancel(&mut self, id: WaiterId, now: Instant, out: &mut Actions<C, W>) {
+        if let Some(o) = self.waiter(id).map(|waiter| waiter.origin) {
+            self.remove_waiter(id.key);
+            self.settle(o, now, out);
+        }
+    }
+
+    /// The waiter's clock has rung. Which of its deadlines counts depends on whether it still
+    /// stands in the queue or a dial is under way for it.
+    pub(crate) fn overdue(
+        &mut self,
+        id: WaiterId,
+        deadlines: Deadlines,
+        now: Instant,
+        out: &mut Actions<C, W>,
+    ) -> Overdue {
+        let Some(waiter) = self.waiter(id) else {
+            // Its answer is under way.
+            return Overdue::Wait(None);
+        };
+        let o = waiter.origin;
+        let origin = &self.origins[o];
+        let connecting = (waiter.promised && origin.dialing > 0).then(|| {
+            waiter
+                .promised_at
+                .max(origin.dialed_at.unwrap_or(waiter.promised_at))
+        });
+        let (until, refusal) = match connecting {
+            Some(since) => (
+                deadlines.connect.map(|limit| since + limit),
+                Refusal::ConnectTimeout,
+            ),
+            None => (deadlines.pool, Refusal::PoolTimeout),
+        };
+        if until.is_some_and(|at| at <= now) {
+            self.remove_waiter(id.key);
+            self.settle(o, now, out);
+            return Overdue::Refused(refusal);
+        }
+        if connecting.is_some() {
+            // Should the dial turn out to be for another, its time in the queue is over.
+            self.waiters[id.key].overdue = deadlines.pool.is_some_and(|at| at <= now);
+            return Overdue::Wait(until);
+        }
+        // Should a dial begin meanwhile, its time cannot be over before this.
+        let connect = deadlines.connect.map(|limit| now + limit);
+        Overdue::Wait(match (until, connect) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        })
+    }
+
+    fn waiter(&self, id: WaiterId) -> Option<&Waiter<W>> {
+        self.waiters
+            .get(id.key)
+            .filter(|waiter| waiter.ticket == id.ticket)
+    }
+}

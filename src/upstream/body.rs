@@ -1,0 +1,248 @@
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::{
+    failure,
+    head::Late,
+    total::{Deadline, Watched},
+};
+use crate::{
+    conn::ReadTimer,
+    error::{Error, ErrorKind},
+    pool::Lease,
+};
+
+/// A response's body as it streams in.
+///
+/// It holds its connection until it ends, fails or is dropped, whichever is first. Dropped before
+/// its end, it leaves the rest to [`RemainderPolicy`](crate::RemainderPolicy): a small one is read
+/// on in the background, so that the connection is kept.
+///
+/// The `read` timeout runs while whoever polls it waits for the upstream, and never while nobody
+/// does. After its end or an error it is empty.
+pub struct UpstreamBody {
+    state: State,
+}
+
+enum State {
+    Own(Option<Open>),
+    /// Under a deadline that also runs while nobody polls.
+    Watched(Watched),
+}
+
+/// A body that has not ended; it is taken out of its place when it has.
+pub(super) struct Open {
+    body: Incoming,
+    lease: Lease,
+    timer: ReadTimer,
+    /// Whether reading the rest would leave a connection that can be used again.
+    reusable: bool,
+}
+
+impl UpstreamBody {
+    pub(super) fn new(open: Open, deadline: Option<Deadline>) -> Self {
+        let origin = open.lease.conn().origin().clone();
+        let mut open = Some(open);
+        complete_at_end(&mut open);
+        let state = match (open, deadline) {
+            (Some(open), Some(deadline)) => State::Watched(Watched::new(open, deadline, origin)),
+            (open, _) => State::Own(open),
+        };
+        Self { state }
+    }
+
+    pub(super) fn empty() -> Self {
+        Self {
+            state: State::Own(None),
+        }
+    }
+
+    /// Reads the whole body, of at most `max` bytes. Trailers are left aside.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::BodyTooLarge`] as soon as it is longer, and whatever befalls the body itself.
+    pub async fn bytes(mut self, max: usize) -> Result<Bytes, Error> {
+        let too_large = |origin| {
+            let error = Error::new(ErrorKind::BodyTooLarge)
+                .with_detail(format!("more than {max} bytes"))
+                .sent();
+            match origin {
+                Some(origin) => error.with_origin(&origin),
+                None => error,
+            }
+        };
+        let origin = self.with_open(|open| Some(open?.lease.conn().origin().clone()));
+        if self.size_hint().lower() > max as u64 {
+            return Err(too_large(origin));
+        }
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        while let Some(frame) = self.frame().await {
+            let Ok(data) = frame?.into_data() else {
+                continue;
+            };
+            if first.len() + all.len() + data.len() > max {
+                return Err(too_large(origin));
+            }
+            // A body of one piece, as most are, is passed on as it came.
+            if first.is_empty() && all.is_empty() {
+                first = data;
+            } else {
+                all.extend_from_slice(&std::mem::take(&mut first));
+                all.extend_from_slice(&data);
+            }
+        }
+        Ok(if all.is_empty() { first } else { all.freeze() })
+    }
+
+    /// Reads the whole body, of at most `max` bytes, as UTF-8. What is not UTF-8 becomes U+FFFD.
+    ///
+    /// # Errors
+    ///
+    /// As [`bytes`](Self::bytes).
+    pub async fn text(self, max: usize) -> Result<String, Error> {
+        let bytes = self.bytes(max).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn with_open<R>(&self, look: impl FnOnce(Option<&Open>) -> R) -> R {
+        match &self.state {
+            State::Own(open) => look(open.as_ref()),
+            State::Watched(watched) => look(watched.lock().as_ref()),
+        }
+    }
+}
+
+impl Open {
+    pub(super) fn new(body: Incoming, lease: Lease, timer: ReadTimer, reusable: bool) -> Self {
+        Self {
+            body,
+            lease,
+            timer,
+            reusable,
+        }
+    }
+
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The rest is not wanted.
+    pub(super) fn leave(self) {
+        self.lease.leave(self.body, self.reusable);
+    }
+}
+
+/// Gives the connection back as soon as the last frame is here: nobody may ask for the end after it.
+fn complete_at_end(open: &mut Option<Open>) {
+    if open.as_ref().is_some_and(|open| open.body.is_end_stream()) {
+        complete(open);
+    }
+}
+
+fn complete(open: &mut Option<Open>) {
+    if let Some(Open { lease, timer, .. }) = open.take() {
+        if let Some(timer) = timer.into_inner() {
+            lease.conn().return_timer(timer);
+        }
+        lease.complete();
+    }
+}
+
+/// The next frame of a body, which is taken out of its place at its end.
+pub(super) fn poll_next(
+    place: &mut Option<Open>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    let Some(open) = place else {
+        return Poll::Ready(None);
+    };
+    let Poll::Ready(frame) = Pin::new(&mut open.body).poll_frame(cx) else {
+        let limit = ready!(open.timer.poll_expired(cx));
+        let error = failure::late(&open.lease, Late::Read(limit));
+        *place = None;
+        return Poll::Ready(Some(Err(error)));
+    };
+    open.timer.stop();
+    Poll::Ready(match frame {
+        Some(Ok(frame)) => {
+            if frame.is_trailers() {
+                // Nothing comes after them.
+                complete(place);
+            } else {
+                complete_at_end(place);
+            }
+            Some(Ok(frame))
+        }
+        Some(Err(error)) => {
+            let error = failure::in_body(error, open.lease.conn());
+            *place = None;
+            Some(Err(error))
+        }
+        None => {
+            complete(place);
+            None
+        }
+    })
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut self.state {
+            State::Own(open) => poll_next(open, cx),
+            State::Watched(watched) => watched.poll_next(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.state {
+            State::Own(open) => open.is_none(),
+            State::Watched(watched) => watched.is_over(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.state {
+            State::Own(None) => SizeHint::with_exact(0),
+            // One whose time has run out is about to fail.
+            State::Own(Some(_)) | State::Watched(_) => {
+                self.with_open(|open| open.map_or_else(SizeHint::new, |open| open.body.size_hint()))
+            }
+        }
+    }
+}
+
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        let open = match &mut self.state {
+            State::Own(open) => open.take(),
+            State::Watched(watched) => watched.take(),
+        };
+        if let Some(open) = open {
+            open.leave();
+        }
+    }
+}
+
+impl fmt::Debug for UpstreamBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamBody")
+            .field("ended", &self.is_end_stream())
+            .finish_non_exhaustive()
+    }
+}

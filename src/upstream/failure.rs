@@ -1,0 +1,106 @@
+//! What hyper's errors mean for an exchange.
+
+use std::{error::Error as StdError, io};
+
+use super::head::Late;
+use crate::{
+    conn::{Conn, Order, Upload, WriteTimedOut},
+    error::{Error, ErrorKind, Phase},
+    pool::Lease,
+};
+
+/// The connection ended before the request was sent.
+pub(super) fn closed(conn: &Conn) -> Error {
+    let kind = match conn.current_order() {
+        Order::Drain => ErrorKind::Draining,
+        _ => ErrorKind::Closed,
+    };
+    Error::new(kind)
+        .with_phase(Phase::Write)
+        .with_origin(conn.origin())
+}
+
+/// The request was under way, and no head came.
+pub(super) fn before_head(error: hyper::Error, lease: &Lease, upload: Option<&Upload>) -> Error {
+    let conn = lease.conn();
+    let timed_out = find::<WriteTimedOut>(&error).map(|timed_out| timed_out.0);
+    let mut unprocessed = false;
+    let (kind, phase) = if conn.current_order() == Order::Drain {
+        (ErrorKind::Draining, Phase::Read)
+    } else if timed_out.is_some() {
+        lease
+            .pool()
+            .count(|stats| stats.count_timed_out(Phase::Write));
+        (ErrorKind::WriteTimeout, Phase::Write)
+    } else if upload.is_some_and(Upload::has_failed) {
+        (ErrorKind::RequestBody, Phase::Write)
+    } else if let Some(reset) = find::<h2::Error>(&error).filter(|error| !error.is_io()) {
+        unprocessed = reset.is_remote() && reset.reason() == Some(h2::Reason::REFUSED_STREAM);
+        (ErrorKind::Reset, Phase::Read)
+    } else if error.is_parse() {
+        (parse_kind(&error), Phase::Read)
+    } else if error.is_user() && find::<io::Error>(&error).is_none() && !is_dispatch_gone(&error) {
+        (ErrorKind::InvalidTarget, Phase::Write)
+    } else {
+        (ErrorKind::Closed, Phase::Read)
+    };
+    let error = Error::new(kind)
+        .with_phase(phase)
+        .with_origin(conn.origin())
+        .with_source(error);
+    let error = timed_out.into_iter().fold(error, Error::after);
+    // RFC 9113 §8.7: a refused stream has not been looked at.
+    if unprocessed { error } else { error.sent() }
+}
+
+/// The upstream let its time pass.
+pub(super) fn late(lease: &Lease, late: Late) -> Error {
+    let (kind, phase, limit) = match late {
+        Late::Write(limit) => (ErrorKind::WriteTimeout, Phase::Write, limit),
+        Late::Read(limit) => (ErrorKind::ReadTimeout, Phase::Read, limit),
+    };
+    lease.pool().count(|stats| stats.count_timed_out(phase));
+    Error::new(kind)
+        .with_phase(phase)
+        .with_origin(lease.conn().origin())
+        .after(limit)
+        .sent()
+}
+
+/// The body broke off.
+pub(super) fn in_body(error: hyper::Error, conn: &Conn) -> Error {
+    let kind = match conn.current_order() {
+        Order::Drain => ErrorKind::Draining,
+        _ => ErrorKind::BodyIncomplete,
+    };
+    Error::new(kind)
+        .with_phase(Phase::Read)
+        .with_origin(conn.origin())
+        .with_source(error)
+        .sent()
+}
+
+fn parse_kind(error: &hyper::Error) -> ErrorKind {
+    // hyper has a predicate for it, but only with its server's feature.
+    if error.to_string().contains("too large") {
+        ErrorKind::HeadTooLarge
+    } else {
+        ErrorKind::Protocol
+    }
+}
+
+/// hyper calls it the user's mistake when a connection's task is dropped. Here the pool does that.
+fn is_dispatch_gone(error: &hyper::Error) -> bool {
+    error.to_string().contains("dispatch")
+}
+
+/// The first cause of this type. An [`io::Error`] shows what it wraps only when asked.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    std::iter::successors(Some(error), |&error| error.source()).find_map(|error| {
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .and_then(|wrapped| wrapped.downcast_ref());
+        wrapped.or_else(|| error.downcast_ref())
+    })
+}
