@@ -15,4 +15,5 @@ mod total;
 mod truncate;
 mod truncate_grpc;
 mod truncate_trailers;
+mod truncate_upstream;
 mod wire;
