@@ -60,7 +60,8 @@ pub(super) async fn exchange(
     loop {
         // Once something was amiss with a pooled connection, only a new one will do.
         let fresh = died || fresh_tries > 0;
-        let lease = handle.pool.acquire(&key, &timeouts, start, fresh).await?;
+        let lease = handle.pool.acquire(&key, &timeouts, start, fresh).await;
+        let lease = lease.map_err(|error| if died { error.sent() } else { error })?;
         let reused = lease.is_reused();
         let again = if reused && !died {
             replay(&request)

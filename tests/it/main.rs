@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod caps;
 mod exchange;
 mod extract;
 mod gateway;
@@ -9,6 +10,9 @@ mod gather;
 mod http2;
 mod limits;
 mod middleware;
+mod queue;
+mod reuse;
 mod support;
+mod timeouts;
 mod truncate;
 mod wire;

@@ -13,12 +13,13 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep},
 };
 
+pub(crate) mod dials;
 pub(crate) mod sockets;
 
 /// A server on loopback whose every connection is handed to a script.
@@ -39,8 +40,8 @@ struct Counts {
 
 /// One connection, as its script sees it.
 #[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Peer<S = TcpStream> {
+    pub(crate) stream: S,
     buffered: Vec<u8>,
     counts: Arc<Counts>,
     /// The how-manieth connection this is, from 0.
@@ -80,14 +81,7 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
                 let number = shared.accepted.fetch_add(1, Ordering::SeqCst);
-                let open = shared.open.fetch_add(1, Ordering::SeqCst) + 1;
-                shared.peak.fetch_max(open, Ordering::SeqCst);
-                scripts.spawn(script(Peer {
-                    stream,
-                    buffered: Vec::new(),
-                    counts: shared.clone(),
-                    number,
-                }));
+                scripts.spawn(script(Peer::new(stream, number, shared.clone())));
                 while scripts.try_join_next().is_some() {}
             }
         })
@@ -155,7 +149,20 @@ impl Drop for Server {
     }
 }
 
-impl Peer {
+impl<S> Peer<S> {
+    fn new(stream: S, number: usize, counts: Arc<Counts>) -> Self {
+        let open = counts.open.fetch_add(1, Ordering::SeqCst) + 1;
+        counts.peak.fetch_max(open, Ordering::SeqCst);
+        Self {
+            stream,
+            buffered: Vec::new(),
+            counts,
+            number,
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// The next request, with its body. `None` at the end of the connection.
     pub(crate) async fn request(&mut self) -> io::Result<Option<Received>> {
         let Some(head) = self.head().await? else {
@@ -207,6 +214,11 @@ impl Peer {
         ) {}
     }
 
+    /// Takes so many bytes.
+    pub(crate) async fn drain(&mut self, n: usize) -> io::Result<()> {
+        self.take(n).await.map(drop)
+    }
+
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref()).await
     }
@@ -233,7 +245,7 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
+impl<S> Drop for Peer<S> {
     fn drop(&mut self) {
         self.counts.open.fetch_sub(1, Ordering::SeqCst);
     }
