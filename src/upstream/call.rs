@@ -105,10 +105,11 @@ fn replay(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
 
 /// Sends the request on this connection, and waits for the response's head.
 async fn attempt(
-    lease: Lease,
+    mut lease: Lease,
     request: Request<RequestBody>,
     timeouts: &Timeouts,
 ) -> Result<Response<UpstreamBody>, Failure> {
+    lease.begin();
     let conn = lease.conn();
     let uri = request.uri().clone();
     let upload = request.body().upload();
