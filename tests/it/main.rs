@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod cancel;
 mod caps;
+mod drain;
 mod exchange;
 mod extract;
 mod gateway;
@@ -15,4 +17,5 @@ mod reuse;
 mod support;
 mod timeouts;
 mod truncate;
+mod upgrade;
 mod wire;
