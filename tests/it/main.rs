@@ -4,9 +4,11 @@
 
 mod cancel;
 mod caps;
+mod config;
 mod drain;
 mod exchange;
 mod extract;
+mod failures;
 mod gateway;
 mod gather;
 mod http2;
@@ -16,6 +18,7 @@ mod queue;
 mod reuse;
 mod support;
 mod timeouts;
+mod tls;
 mod truncate;
 mod upgrade;
 mod wire;

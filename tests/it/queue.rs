@@ -35,11 +35,10 @@ async fn requests_are_served_in_the_order_in_which_they_came() {
     let requests: Vec<_> = (0..20)
         .map(|i| {
             let upstream = upstream.clone();
-            let request = tokio::spawn(async move {
+            tokio::spawn(async move {
                 let response = upstream.get(format!("{URI}{i}")).await.unwrap();
                 response.into_body().bytes(10).await.unwrap();
-            });
-            request
+            })
         })
         .collect();
     let mut peer = peers.recv().await.unwrap();

@@ -43,10 +43,14 @@ struct Counts {
 pub(crate) struct Peer<S = TcpStream> {
     pub(crate) stream: S,
     buffered: Vec<u8>,
-    counts: Arc<Counts>,
+    counted: Counted,
     /// The how-manieth connection this is, from 0.
     pub(crate) number: usize,
 }
+
+/// One open connection.
+#[derive(Debug)]
+struct Counted(Arc<Counts>);
 
 /// A request as it came over the wire.
 #[derive(Clone, Debug)]
@@ -156,9 +160,22 @@ impl<S> Peer<S> {
         Self {
             stream,
             buffered: Vec::new(),
-            counts,
+            counted: Counted(counts),
             number,
         }
+    }
+
+    /// The same connection through one more layer.
+    pub(crate) async fn through<T, F>(self, layer: impl FnOnce(S) -> F) -> io::Result<Peer<T>>
+    where
+        F: Future<Output = io::Result<T>>,
+    {
+        Ok(Peer {
+            stream: layer(self.stream).await?,
+            buffered: self.buffered,
+            counted: self.counted,
+            number: self.number,
+        })
     }
 }
 
@@ -189,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
                 }
             }
         }
-        self.counts.requests.fetch_add(1, Ordering::SeqCst);
+        self.counted.0.requests.fetch_add(1, Ordering::SeqCst);
         Ok(Some(Received { head, body }))
     }
 
@@ -245,9 +262,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 }
 
-impl<S> Drop for Peer<S> {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.counts.open.fetch_sub(1, Ordering::SeqCst);
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
