@@ -102,7 +102,8 @@ impl Call<'_> {
             let lease = self
                 .pool
                 .acquire(&self.key, &self.timeouts, self.start, fresh)
-                .await?;
+                .await
+                .map_err(|error| if died { error.sent() } else { error })?;
             let reused = lease.is_reused();
             let again = if reused && !died {
                 replay(&request)

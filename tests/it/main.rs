@@ -2,8 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod cancel;
+mod caps;
+mod config;
+mod drain;
 mod exchange;
 mod extract;
+mod failures;
 mod gateway;
 mod gather;
 mod http2;
@@ -16,4 +21,11 @@ mod truncate;
 mod truncate_grpc;
 mod truncate_trailers;
 mod truncate_upstream;
+mod queue;
+mod reuse;
+mod support;
+mod timeouts;
+mod tls;
+mod truncate;
+mod upgrade;
 mod wire;
