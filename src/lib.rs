@@ -9,6 +9,7 @@ mod connect;
 mod error;
 #[cfg(feature = "axum")]
 mod extract;
+mod forward;
 mod gather;
 pub mod limit;
 mod load;
@@ -23,6 +24,7 @@ pub use crate::{
     config::{Limits, RemainderPolicy, Timeouts},
     connect::public_addresses,
     error::{Error, ErrorKind, Phase},
+    forward::{Forward, ForwardBody, ForwardFuture, ForwardedHeaders},
     gather::{Format, Gather, GatherBody, Leg, Legs, Order},
     load::CompleteOnBodyEnd,
     middleware::{UpstreamLayer, UpstreamService, UpstreamServiceBody, UpstreamServiceFuture},
