@@ -4,6 +4,7 @@
 
 mod exchange;
 mod extract;
+mod forward;
 mod gateway;
 mod gather;
 mod limits;
