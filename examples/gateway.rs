@@ -8,12 +8,7 @@
 //! `--help` lists the flags. SIGTERM and Ctrl-C drain it: what is under way may finish.
 
 use std::{
-    error::Error,
-    fmt::Display,
-    net::SocketAddr,
-    process::ExitCode,
-    str::FromStr,
-    time::{Duration, Instant},
+    error::Error, fmt::Display, net::SocketAddr, process::ExitCode, str::FromStr, time::Duration,
 };
 
 use axum::{
@@ -24,6 +19,7 @@ use serde_json::json;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    time::Instant,
 };
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 use tower_upstream::{
