@@ -25,6 +25,7 @@ pub struct Limits {
     idle_timeout: Duration,
     max_connection_age: Option<Duration>,
     max_pending: usize,
+    max_streams_per_connection: usize,
 }
 
 impl Limits {
@@ -37,6 +38,7 @@ impl Limits {
             idle_timeout: Duration::from_secs(4),
             max_connection_age: None,
             max_pending: 1024,
+            max_streams_per_connection: 100,
         }
     }
 
@@ -94,6 +96,15 @@ impl Limits {
         self
     }
 
+    /// At most this many exchanges at once on one HTTP/2 connection, and no more than the upstream
+    /// allows. One more opens another connection, within the limits above.
+    ///
+    /// Defaults to 100. 0 is refused when the handle is built.
+    pub const fn max_streams_per_connection(mut self, streams: usize) -> Self {
+        self.max_streams_per_connection = streams;
+        self
+    }
+
     /// Refuses what could never work.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         if self.max_connections == 0 {
@@ -105,6 +116,12 @@ impl Limits {
             return Err(Error::config(
                 "max_connections_per_origin is 0, and no request could ever be sent: \
                  set it to at least 1, or leave it out",
+            ));
+        }
+        if self.max_streams_per_connection == 0 {
+            return Err(Error::config(
+                "max_streams_per_connection is 0, and no request could ever be sent over HTTP/2: \
+                 set it to at least 1",
             ));
         }
         match self.max_idle_connections {
@@ -136,6 +153,10 @@ impl Limits {
 
     pub(crate) const fn age(&self) -> Option<Duration> {
         self.max_connection_age
+    }
+
+    pub(crate) const fn streams(&self) -> usize {
+        self.max_streams_per_connection
     }
 
     pub(crate) const fn pending(&self) -> usize {
@@ -172,16 +193,18 @@ pub struct Timeouts {
     pub(crate) connect: Option<Duration>,
     pub(crate) write: Option<Duration>,
     pub(crate) read: Option<Duration>,
+    pub(crate) total: Option<Duration>,
 }
 
 impl Timeouts {
-    /// The same for each of the four phases.
+    /// The same for each of the four phases, and none for the whole.
     pub const fn new(each: Duration) -> Self {
         Self {
             pool: Some(each),
             connect: Some(each),
             write: Some(each),
             read: Some(each),
+            total: None,
         }
     }
 
@@ -220,10 +243,20 @@ impl Timeouts {
         self.read = timeout.into();
         self
     }
+
+    /// The whole exchange, from the call to the end of the response's body, whether or not anybody
+    /// reads that: a body that is held unread for so long loses its connection, and fails when it is
+    /// read again.
+    ///
+    /// Defaults to none.
+    pub fn total(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.total = timeout.into();
+        self
+    }
 }
 
 impl Default for Timeouts {
-    /// 5 s for each phase.
+    /// 5 s for each phase, and none for the whole.
     fn default() -> Self {
         Self::new(Duration::from_secs(5))
     }

@@ -93,6 +93,10 @@ pub enum ErrorKind {
     TotalTimeout,
     /// The upstream closed the connection before the response's head.
     Closed,
+    /// The upstream ended the request's HTTP/2 stream, or its whole connection by a GOAWAY, before
+    /// the response's head. Where it says that it has not looked at the request,
+    /// [`was_sent`](Error::was_sent) is false.
+    Reset,
     /// What the upstream sent is not HTTP.
     Protocol,
     /// The response's head is larger than is accepted.
@@ -252,6 +256,12 @@ impl ErrorKind {
                 14,
                 "connection_terminated",
                 "upstream closed the connection before it answered",
+            ),
+            Self::Reset => (
+                S::BAD_GATEWAY,
+                14,
+                "connection_terminated",
+                "upstream reset the request",
             ),
             Self::Protocol => (
                 S::BAD_GATEWAY,

@@ -151,6 +151,10 @@ pub(crate) struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Protocol {
     Http1,
+    /// By prior knowledge (RFC 9113 §3.3) or, over TLS, because nothing else is offered.
+    Http2,
+    /// By ALPN: the first connection tells.
+    Negotiated,
 }
 
 impl Key {
@@ -160,6 +164,10 @@ impl Key {
 
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     pub(crate) fn compact(&self) -> Self {

@@ -3,12 +3,13 @@
 use std::{pin::pin, sync::Arc};
 
 use futures_util::future::{Either, select};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use super::{Conn, h1, io::SlotIo};
+use super::{Conn, h1, h2, io::SlotIo};
 use crate::{
     connect::Connected,
     error::{Error, ErrorKind, Phase},
+    origin::Protocol,
     pool::{Dial, Pool, Slot, Terms},
 };
 
@@ -16,44 +17,93 @@ use crate::{
 /// that was first to want it: a request that leaves takes no other's connection with it.
 pub(crate) async fn run(pool: Arc<Pool>, dial: Dial, slot: Slot) {
     let deadline = dial.timeout.map(|limit| Instant::now() + limit);
-    let connected = match select(pin!(pool.aborted()), pin!(connect(&pool, &dial, deadline))).await
-    {
-        // The slot is free when it is dropped, and the pool tells whoever may still wait.
+    let open = open(&pool, &dial, slot, deadline);
+    let opened = match select(pin!(pool.aborted()), pin!(open)).await {
+        // The slot is free when it is dropped, and the pool has told whoever may still wait.
         Either::Left(_) => return,
-        Either::Right((connected, _)) => connected,
+        Either::Right((opened, _)) => opened,
     };
-    let Connected { io, probe } = match connected {
-        Ok(connected) => connected,
-        Err(error) => return pool.dial_failed(&slot, &error),
-    };
-    let conn = Arc::new(Conn::new(dial.key.origin().clone(), probe));
-    // From here on the slot is free when the socket is gone.
-    let io = SlotIo::new(io, conn.clone(), slot);
-    // Should it fail, the slot goes with the I/O object, and whoever waits is told.
-    if let Ok(driver) = h1::handshake(io, &conn, &pool, dial.id).await {
-        let terms = Terms {
-            capacity: 1,
-            ages_at: pool.ages_at(),
-        };
+    if let Some((conn, terms, driver)) = opened {
         pool.dialed(dial.id, conn, terms);
         driver.await;
     }
 }
 
-async fn connect(pool: &Pool, dial: &Dial, deadline: Option<Instant>) -> Result<Connected, Error> {
-    let origin = dial.key.origin();
-    let connect = pool.connector().connect(origin, deadline);
-    let result = match deadline {
-        Some(at) => tokio::time::timeout_at(at, connect)
-            .await
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::ConnectTimeout))),
-        None => connect.await,
-    };
-    result.map_err(|error| {
-        let error = error.with_phase(Phase::Connect).with_origin(origin);
-        match (error.kind(), dial.timeout) {
-            (ErrorKind::ConnectTimeout, Some(limit)) => error.after(limit),
-            _ => error,
+/// Opens the connection. When that fails, the slot goes, and with it the reason to whoever waits.
+async fn open(
+    pool: &Arc<Pool>,
+    dial: &Dial,
+    mut slot: Slot,
+    deadline: Option<Instant>,
+) -> Option<(Arc<Conn>, Terms, impl Future<Output = ()> + use<>)> {
+    let connecting = pool.connector().connect(dial.key.origin(), deadline);
+    let Connected { io, probe, http2 } = match by(deadline, connecting)
+        .await
+        .and_then(|connected| connected)
+    {
+        Ok(connected) => connected,
+        Err(error) => {
+            slot.fail(explain(error, dial));
+            return None;
         }
-    })
+    };
+    let multiplexed = match dial.key.protocol() {
+        Protocol::Http1 => false,
+        Protocol::Http2 => true,
+        Protocol::Negotiated => http2,
+    };
+    let conn = Arc::new(Conn::new(dial.key.origin().clone(), multiplexed, probe));
+    let ended = Error::new(ErrorKind::Closed).with_detail("during the handshake");
+    conn.set_failure(explain(ended, dial));
+    // From here on the slot is free when the socket is gone.
+    let io = SlotIo::new(io, conn.clone(), slot);
+    let greeting = pin!(greet(pool, dial, io, conn.clone()));
+    match by(deadline, greeting).await {
+        Ok(greeted) => greeted.map(|(terms, driver)| (conn, terms, driver)),
+        Err(error) => {
+            conn.set_failure(explain(error, dial));
+            None
+        }
+    }
+}
+
+/// What HTTP itself asks for before the first request.
+async fn greet(
+    pool: &Arc<Pool>,
+    dial: &Dial,
+    io: SlotIo,
+    conn: Arc<Conn>,
+) -> Option<(Terms, impl Future<Output = ()> + use<>)> {
+    let (capacity, driver) = if conn.is_multiplexed() {
+        let (driver, streams) = h2::handshake(io, &conn, pool, dial.id).await?;
+        (streams, Either::Right(driver))
+    } else {
+        let driver = h1::handshake(io, &conn, pool, dial.id).await.ok()?;
+        (1, Either::Left(driver))
+    };
+    let terms = Terms {
+        multiplexed: conn.is_multiplexed(),
+        capacity,
+        ages_at: pool.ages_at(),
+    };
+    Some((terms, driver))
+}
+
+async fn by<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Result<T, Error> {
+    match deadline {
+        Some(at) => timeout_at(at, future)
+            .await
+            .map_err(|_| Error::new(ErrorKind::ConnectTimeout)),
+        None => Ok(future.await),
+    }
+}
+
+fn explain(error: Error, dial: &Dial) -> Error {
+    let error = error
+        .with_phase(Phase::Connect)
+        .with_origin(dial.key.origin());
+    match (error.kind(), dial.timeout) {
+        (ErrorKind::ConnectTimeout, Some(limit)) => error.after(limit),
+        _ => error,
+    }
 }

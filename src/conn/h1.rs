@@ -1,26 +1,26 @@
 //! HTTP/1.1: how a request is shaped, and the task that drives a connection.
 
 use std::{
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use http::{HeaderValue, Request, Uri, Version, header::HOST, uri::PathAndQuery};
-use http_body::Body;
 use hyper::client::conn::http1;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-use super::{Conn, Order, Parked, RequestBody, io::SlotIo};
+use super::{
+    Conn, Guard, Order, Parked, RequestBody,
+    clock::{Clock, Ring},
+    io::SlotIo,
+    sender::Sender,
+};
 use crate::{
     pool::{ConnId, Pool},
     stats::CloseCause,
 };
-
-/// How long a connection that closes in good order may take for it (TLS has a farewell to write).
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Makes an absolute request one in origin form (RFC 9112 §3.2.1).
 pub(super) fn shape(request: &mut Request<RequestBody>, host: &HeaderValue) {
@@ -43,54 +43,70 @@ pub(super) async fn handshake(
     id: ConnId,
 ) -> hyper::Result<impl Future<Output = ()> + use<>> {
     let (sender, http) = http1::Builder::new().handshake(io).await?;
-    conn.cell().sender = Some(sender);
-    let check_at = Instant::now() + pool.idle_timeout();
+    conn.cell().sender = Some(Sender::Http1(sender));
     Ok(Driver {
         http: http.with_upgrades(),
         parked: None,
-        close_by: None,
-        check_at: Some(check_at),
-        clock: Box::pin(sleep_until(check_at)),
-        guard: Guard {
-            conn: conn.clone(),
-            pool: pool.clone(),
-            id,
-        },
+        chores: FuturesUnordered::new(),
+        clock: Clock::new(pool.idle_timeout()),
+        guard: Guard::new(conn, pool, id),
     })
 }
 
-/// Polls the connection, finishes what exchanges leave behind, and keeps its times.
+/// Polls the connection, and finishes what exchanges leave behind.
 ///
 /// `H` is hyper's connection, whose type has no name.
 struct Driver<H> {
     http: H,
+    /// There is one exchange at a time, and so no more than this.
     parked: Option<Parked>,
-    /// By when it must have closed, once it was told to.
-    close_by: Option<Instant>,
-    /// When to ask whether it has been idle for too long.
-    check_at: Option<Instant>,
-    /// Rings no later than the first of the times above, and is only ever moved to an earlier
-    /// one: so an exchange costs no work on it.
-    clock: Pin<Box<Sleep>>,
+    chores: FuturesUnordered<BoxFuture<'static, ()>>,
+    clock: Clock,
+    /// Last, since it is dropped after the socket.
     guard: Guard,
 }
 
-/// The driver's end, however it comes. Dropped after the connection.
-struct Guard {
-    conn: Arc<Conn>,
-    pool: Arc<Pool>,
-    id: ConnId,
-}
+impl<H> Driver<H> {
+    /// Finishes what an exchange has left. True when hyper must be polled again.
+    fn tend(&mut self, cx: &mut Context<'_>) -> bool {
+        let (mut parked, chores) = self.guard.conn.take_work();
+        self.chores.extend(chores);
+        while let Poll::Ready(Some(())) = self.chores.poll_next_unpin(cx) {}
+        if let Some(parked) = parked.pop() {
+            self.parked = Some(parked);
+        }
+        let Some(parked) = &mut self.parked else {
+            return false;
+        };
+        let clean = match parked.poll_rest(cx) {
+            // Not at once when the body ends: hyper may still be writing the request.
+            Poll::Ready(true) => self.guard.conn.poll_ready(cx).map(|ready| ready.is_ok()),
+            other => other,
+        };
+        let Poll::Ready(clean) = clean else {
+            return false;
+        };
+        self.end_parked(clean);
+        true
+    }
 
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let mut cell = self.conn.cell();
-        cell.gone = true;
-        let left = (cell.sender.take(), cell.parked.take());
-        drop(cell);
-        // Its socket is gone and its slot with it, unless an upgrade has taken them over.
-        self.pool.upgraded(self.id);
-        drop(left);
+    fn end_parked(&mut self, clean: bool) {
+        if let Some(parked) = self.parked.take() {
+            parked.end(clean);
+        }
+    }
+
+    /// Waits for the next of its times. False when the connection's time is over.
+    fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let until = self.parked.as_ref().map(|parked| parked.until);
+        let Guard { pool, id, .. } = &self.guard;
+        if ready!(self.clock.poll(cx, until, pool, *id)) == Ring::Close {
+            return Poll::Ready(false);
+        }
+        if until.is_some_and(|until| until <= Instant::now()) {
+            self.end_parked(false);
+        }
+        Poll::Ready(true)
     }
 }
 
@@ -105,8 +121,8 @@ where
         this.guard.conn.driver.register(cx.waker());
         loop {
             match this.guard.conn.current_order() {
-                Order::Run => {}
-                Order::Close => this.close(),
+                Order::Close if this.clock.start_closing() => this.guard.conn.drop_sender(),
+                Order::Run | Order::Close => {}
                 Order::Abort | Order::Drain => return Poll::Ready(()),
             }
             if let Poll::Ready(result) = Pin::new(&mut this.http).poll(cx) {
@@ -119,97 +135,5 @@ where
                 return Poll::Ready(());
             }
         }
-    }
-}
-
-impl<H> Driver<H> {
-    /// Lets go of the sender: hyper then ends the connection in good order.
-    fn close(&mut self) {
-        if self.close_by.is_none() {
-            self.close_by = Some(Instant::now() + CLOSE_TIMEOUT);
-            // Not dropped under the lock: its end wakes hyper.
-            let sender = self.guard.conn.cell().sender.take();
-            drop(sender);
-        }
-    }
-
-    /// Finishes what an exchange has left. True when hyper must be polled again.
-    fn tend(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.parked.is_none() {
-            self.parked = self.guard.conn.cell().parked.take();
-        }
-        let Some(parked) = &mut self.parked else {
-            return false;
-        };
-        match parked.poll(cx, &self.guard.conn) {
-            Poll::Pending => false,
-            Poll::Ready(clean) => {
-                self.unpark(clean);
-                true
-            }
-        }
-    }
-
-    /// Ends what was parked. Unless it came to a clean end, its lease has this connection aborted.
-    fn unpark(&mut self, clean: bool) {
-        let Some(Parked { lease, cut, .. }) = self.parked.take() else {
-            return;
-        };
-        if cut {
-            lease.count_rest(clean);
-        }
-        if clean {
-            lease.finish();
-        }
-    }
-
-    /// Waits for the next of its times. False when the connection's time is over.
-    fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let parked_until = self.parked.as_ref().map(|parked| parked.until);
-        let times = [parked_until, self.close_by, self.check_at];
-        let Some(next) = times.into_iter().flatten().min() else {
-            return Poll::Pending;
-        };
-        if next < self.clock.deadline() || self.clock.is_elapsed() {
-            self.clock.as_mut().reset(next);
-        }
-        ready!(self.clock.as_mut().poll(cx));
-        let now = Instant::now();
-        let is_over = |time: Option<Instant>| time.is_some_and(|at| at <= now);
-        if is_over(self.close_by) {
-            return Poll::Ready(false);
-        }
-        if is_over(parked_until) {
-            self.unpark(false);
-        }
-        if is_over(self.check_at) {
-            self.check_at = self.guard.pool.expire(self.guard.id);
-        }
-        Poll::Ready(true)
-    }
-}
-
-impl Parked {
-    /// Reads the rest on, and waits until the connection can be used again. False if it can't.
-    fn poll(&mut self, cx: &mut Context<'_>, conn: &Conn) -> Poll<bool> {
-        while let Some(rest) = &mut self.rest {
-            let at_end = match ready!(Pin::new(&mut rest.body).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    let read = frame.data_ref().map_or(0, |data| data.len() as u64);
-                    let Some(left) = rest.left.checked_sub(read) else {
-                        return Poll::Ready(false);
-                    };
-                    rest.left = left;
-                    rest.body.is_end_stream()
-                }
-                Some(Err(_)) => return Poll::Ready(false),
-                None => true,
-            };
-            if at_end {
-                drop(mem::take(&mut self.rest));
-            }
-        }
-        // Ready, though not the moment the body ends: hyper may still be writing the request.
-        conn.poll_ready(cx).map(|ready| ready.is_ok())
     }
 }

@@ -101,8 +101,13 @@ impl SlotIo {
 
 impl Drop for SlotIo {
     fn drop(&mut self) {
-        let cause = self.conn.cell().cause;
+        let mut cell = self.conn.cell();
+        let (cause, failure) = (cell.cause, cell.failure.take());
+        drop(cell);
         self.slot.set_cause(cause);
+        if let Some(failure) = failure {
+            self.slot.fail(failure);
+        }
     }
 }
 

@@ -1,37 +1,58 @@
 //! One connection: what is shared between its driver, the exchange that uses it, and the pool.
 
 use std::{
+    fmt, mem,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::task::AtomicWaker;
-use http::{HeaderValue, Request, Response};
-use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use futures_util::{
+    future::{BoxFuture, FutureExt},
+    task::AtomicWaker,
+};
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::{connect::Probe, origin::Origin, pool::Lease, stats::CloseCause};
+use crate::{
+    connect::Probe,
+    error::Error,
+    origin::Origin,
+    pool::{ConnId, Lease, Pool},
+    stats::CloseCause,
+};
 
+mod clock;
 pub(crate) mod dial;
 mod h1;
+mod h2;
 mod io;
+mod parked;
 mod request;
+mod sender;
 mod timer;
 
 pub(crate) use self::{
+    h2::Http2Settings,
     io::WriteTimedOut,
     request::{RequestBody, Upload},
     timer::{ReadTimer, Timer},
+};
+use self::{
+    parked::Parked,
+    sender::{Sender, Sent},
 };
 
 /// What is shared. The pool holds one per connection, and so does each lease and the driver.
 #[derive(Debug)]
 pub(crate) struct Conn {
     origin: Origin,
+    /// Whether it carries many exchanges at once (HTTP/2).
+    multiplexed: bool,
     /// The `Host` of every request, made once.
     host: HeaderValue,
     /// For a look at the socket from outside, where the connector allows it.
@@ -45,11 +66,12 @@ pub(crate) struct Conn {
     answered: AtomicBool,
 }
 
-#[derive(Debug)]
 struct Cell {
     /// `None` before the handshake, and once the connection is to end.
-    sender: Option<SendRequest<RequestBody>>,
-    parked: Option<Parked>,
+    sender: Option<Sender>,
+    parked: Vec<Parked>,
+    /// What the driver is asked to run beside the connection.
+    chores: Vec<BoxFuture<'static, ()>>,
     /// Lent to the exchange that is under way, so that one timer serves them all.
     timer: Option<Timer>,
     /// The driver has ended: nobody would look after what is parked.
@@ -57,24 +79,19 @@ struct Cell {
     sending: Sending,
     /// Why the socket goes, where the pool does not ask for it.
     cause: CloseCause,
+    /// What its loss means to those who wait for the connection.
+    failure: Option<Error>,
 }
 
-/// What an exchange leaves behind for the driver to finish.
-#[derive(Debug)]
-struct Parked {
-    lease: Lease,
-    rest: Option<Rest>,
-    /// There was a rest to read.
-    cut: bool,
-    until: Instant,
-}
-
-/// The rest of a body that was dropped.
-#[derive(Debug)]
-struct Rest {
-    body: Incoming,
-    /// How much of it is read on at most.
-    left: u64,
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cell")
+            .field("sender", &self.sender)
+            .field("parked", &self.parked)
+            .field("sending", &self.sending)
+            .field("gone", &self.gone)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether the socket takes what there is to send.
@@ -105,21 +122,24 @@ impl Order {
 }
 
 impl Conn {
-    pub(crate) fn new(origin: Origin, probe: Option<Probe>) -> Self {
+    pub(crate) fn new(origin: Origin, multiplexed: bool, probe: Option<Probe>) -> Self {
         // An authority is made of visible ASCII only, all of which a header's value may hold.
         let host = HeaderValue::from_str(origin.authority().as_str())
             .unwrap_or_else(|_| HeaderValue::from_static(""));
         Self {
             origin,
+            multiplexed,
             host,
             probe,
             cell: Mutex::new(Cell {
                 sender: None,
-                parked: None,
+                parked: Vec::new(),
+                chores: Vec::new(),
                 timer: None,
                 gone: false,
                 sending: Sending::Flows,
                 cause: CloseCause::Failed,
+                failure: None,
             }),
             driver: AtomicWaker::new(),
             order: AtomicU8::new(Order::Run as u8),
@@ -132,45 +152,48 @@ impl Conn {
         &self.origin
     }
 
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.multiplexed
+    }
+
     // === the exchange's side ===
 
-    /// Sends a request. Only the holder of the lease does so.
+    /// Sends a request. Only who holds a lease does so.
     ///
     /// It comes back if it was provably not sent: at once if the connection has ended, or in the
     /// future's error.
     #[expect(clippy::result_large_err, reason = "the request itself comes back")]
     pub(crate) fn send(
         &self,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
         write_timeout: Option<Duration>,
     ) -> Result<(impl Future<Output = Sent> + use<>, Option<Timer>), Request<RequestBody>> {
         let millis = write_timeout.map_or(u64::MAX, |limit| {
             u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
         });
         self.write_timeout.store(millis, Ordering::Relaxed);
-        self.answered.store(false, Ordering::Relaxed);
         let mut cell = self.cell();
-        cell.sending = Sending::Flows;
+        if !self.multiplexed {
+            self.answered.store(false, Ordering::Relaxed);
+            cell.sending = Sending::Flows;
+        }
         let timer = cell.timer.take();
         let Some(sender) = &mut cell.sender else {
             return Err(request);
         };
-        h1::shape(&mut request, &self.host);
-        Ok((sender.try_send_request(request), timer))
+        Ok((sender.send(request, &self.host), timer))
     }
 
     /// Whether another request can be sent now: the previous exchange is over in both directions.
     pub(crate) fn is_ready(&self) -> bool {
-        self.cell()
-            .sender
-            .as_ref()
-            .is_some_and(SendRequest::is_ready)
+        self.cell().sender.as_ref().is_some_and(Sender::is_ready)
     }
 
     /// Whether nothing has come on the socket since the last response: neither its end nor bytes
-    /// that would be taken for the next one. Always true where the connector gives no look at it.
+    /// that would be taken for the next one. Always true where the connector gives no look at it,
+    /// and over HTTP/2, where bytes may come at any time and belong to a stream.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.probe.as_ref().is_none_or(Probe::is_quiet)
+        self.multiplexed || self.probe.as_ref().is_none_or(Probe::is_quiet)
     }
 
     /// Until when the request was held up on its way out: now, if it still is.
@@ -182,7 +205,7 @@ impl Conn {
         }
     }
 
-    /// Whether a byte has come since the request was sent.
+    /// Whether a byte has come since the last request was sent; over HTTP/2, ever.
     pub(crate) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
@@ -194,13 +217,7 @@ impl Conn {
     /// Leaves a lease to the driver, to be given back once the connection can be used again: after
     /// the rest of the body, of which at most `left` bytes are read, but no later than `until`.
     pub(crate) fn park(&self, lease: Lease, rest: Option<(Incoming, u64)>, until: Instant) {
-        let rest = rest.map(|(body, left)| Rest { body, left });
-        let parked = Parked {
-            lease,
-            cut: rest.is_some(),
-            rest,
-            until,
-        };
+        let parked = Parked::new(lease, rest, until);
         let mut cell = self.cell();
         if cell.gone {
             // Not under the lock: the lease's end takes it, too.
@@ -208,9 +225,19 @@ impl Conn {
             drop(parked);
             return;
         }
-        cell.parked = Some(parked);
+        cell.parked.push(parked);
         drop(cell);
         self.driver.wake();
+    }
+
+    /// Has the driver run this beside the connection, for as long as that lasts.
+    pub(crate) fn run(&self, chore: impl Future<Output = ()> + Send + 'static) {
+        let mut cell = self.cell();
+        if !cell.gone {
+            cell.chores.push(chore.boxed());
+            drop(cell);
+            self.driver.wake();
+        }
     }
 
     // === the pool's side ===
@@ -232,11 +259,32 @@ impl Conn {
         self.cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ready once the next request can be sent, or, with an error, never again.
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         match &mut self.cell().sender {
-            Some(sender) => sender.poll_ready(cx),
+            Some(Sender::Http1(sender)) => sender.poll_ready(cx),
+            Some(Sender::Http2(_)) => Poll::Ready(Ok(())),
+            // It was told to close, and will not be long.
             None => Poll::Pending,
         }
+    }
+
+    /// Says what it means to those who wait if the socket goes now.
+    fn set_failure(&self, failure: Error) {
+        self.cell().failure = Some(failure);
+    }
+
+    /// Lets go of the sender: hyper then ends the connection in good order.
+    fn drop_sender(&self) {
+        // Not under the lock: its end wakes hyper.
+        let sender = self.cell().sender.take();
+        drop(sender);
+    }
+
+    /// What there is for the driver to do: what was left to it, and its chores.
+    fn take_work(&self) -> (Vec<Parked>, Vec<BoxFuture<'static, ()>>) {
+        let mut cell = self.cell();
+        (mem::take(&mut cell.parked), mem::take(&mut cell.chores))
     }
 
     fn write_timeout(&self) -> Option<Duration> {
@@ -245,6 +293,35 @@ impl Conn {
     }
 }
 
-/// How a request that was sent ends, as hyper tells it.
-pub(crate) type Sent =
-    Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>;
+/// The driver's end, however it comes. It is dropped after the connection.
+struct Guard {
+    conn: Arc<Conn>,
+    pool: Arc<Pool>,
+    id: ConnId,
+}
+
+impl Guard {
+    fn new(conn: &Arc<Conn>, pool: &Arc<Pool>, id: ConnId) -> Self {
+        Self {
+            conn: conn.clone(),
+            pool: pool.clone(),
+            id,
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut cell = self.conn.cell();
+        cell.gone = true;
+        let left = (
+            cell.sender.take(),
+            mem::take(&mut cell.parked),
+            mem::take(&mut cell.chores),
+        );
+        drop(cell);
+        // Its socket is gone and its slot with it, unless an upgrade has taken them over.
+        self.pool.upgraded(self.id);
+        drop(left);
+    }
+}

@@ -1,16 +1,17 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use tokio::time::Instant;
 
 use crate::error::BoxError;
 
@@ -23,6 +24,8 @@ pub(crate) struct RequestBody {
 #[derive(Debug)]
 struct Stream {
     body: UnsyncBoxBody<Bytes, BoxError>,
+    /// What is left of a piece of the body that was larger than is sent at once.
+    rest: Bytes,
     upload: Uploading,
 }
 
@@ -32,7 +35,12 @@ struct Stream {
 pub(crate) struct Upload {
     state: AtomicU8,
     waker: AtomicWaker,
+    /// Since when hyper has held a piece without asking for the next: it cannot send it.
+    held_since: Mutex<Option<Instant>>,
 }
+
+/// A body's larger pieces are sent in such ones, so that progress can be seen.
+const PIECE: usize = 64 * 1024;
 
 const DONE: u8 = 1;
 const FAILED: u8 = 2;
@@ -57,7 +65,11 @@ impl RequestBody {
             .boxed_unsync();
         let upload = Uploading(Arc::default());
         Self {
-            stream: Some(Stream { body, upload }),
+            stream: Some(Stream {
+                body,
+                rest: Bytes::new(),
+                upload,
+            }),
         }
     }
 
@@ -89,9 +101,47 @@ impl Upload {
         self.state.load(Ordering::Acquire) == FAILED
     }
 
+    /// Since when the upstream has taken nothing of what there is to send.
+    pub(crate) fn held_since(&self) -> Option<Instant> {
+        *self.held()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.held_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn end(&self, state: u8) {
         self.state.fetch_max(state, Ordering::AcqRel);
         self.waker.wake();
+    }
+}
+
+impl Stream {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.rest.is_empty() {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                end => return Poll::Ready(end),
+            };
+            match frame.into_data() {
+                Ok(data) => self.rest = data,
+                Err(other) => return Poll::Ready(Some(Ok(other))),
+            }
+        }
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (rest, body) = (self.rest.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower().saturating_add(rest));
+        if let Some(upper) = body.upper().and_then(|upper| upper.checked_add(rest)) {
+            hint.set_upper(upper);
+        }
+        hint
     }
 }
 
@@ -112,27 +162,29 @@ impl Body for RequestBody {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(None);
         };
-        let frame = std::task::ready!(Pin::new(&mut stream.body).poll_frame(cx));
-        match &frame {
-            Some(Ok(_)) => {}
-            Some(Err(_)) => {
+        let poll = stream.poll_piece(cx);
+        // While the body itself has nothing to give, nobody is to blame but it.
+        *stream.upload.0.held() = poll.is_ready().then(Instant::now);
+        match &poll {
+            Poll::Ready(Some(Err(_))) => {
                 stream.upload.0.end(FAILED);
                 self.stream = None;
             }
-            None => self.stream = None,
+            Poll::Ready(None) => self.stream = None,
+            _ => {}
         }
-        Poll::Ready(frame)
+        poll
     }
 
     fn is_end_stream(&self) -> bool {
         self.stream
             .as_ref()
-            .is_none_or(|stream| stream.body.is_end_stream())
+            .is_none_or(|stream| stream.rest.is_empty() && stream.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         self.stream
             .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |stream| stream.body.size_hint())
+            .map_or_else(|| SizeHint::with_exact(0), Stream::size_hint)
     }
 }

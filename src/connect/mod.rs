@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, io, pin::Pin};
 
 use http::Uri;
 use hyper::rt::{Read, Write};
-use hyper_util::client::legacy::connect::Connection;
+use hyper_util::{client::legacy::connect::Connection, rt::TokioIo};
 use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
@@ -34,6 +34,8 @@ impl<T: Read + Write + Unpin + Send> Io for T {}
 pub(crate) struct Connected {
     pub(crate) io: Box<dyn Io>,
     pub(crate) probe: Option<Probe>,
+    /// ALPN has settled on HTTP/2.
+    pub(crate) http2: bool,
 }
 
 pub(crate) type Connecting<'a> =
@@ -63,15 +65,18 @@ impl Connect for DefaultConnector {
             let (wire, probe) = self.tcp.connect(origin, deadline).await?;
             #[cfg(feature = "rustls")]
             if origin.is_https() {
-                let io = self.tls.handshake(origin, wire).await?;
+                let stream = self.tls.handshake(origin, wire).await?;
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 return Ok(Connected {
-                    io: Box::new(io),
+                    io: Box::new(TokioIo::new(stream)),
                     probe: Some(probe),
+                    http2,
                 });
             }
             Ok(Connected {
-                io: Box::new(hyper_util::rt::TokioIo::new(wire)),
+                io: Box::new(TokioIo::new(wire)),
                 probe: Some(probe),
+                http2: false,
             })
         })
     }
@@ -92,6 +97,7 @@ where
         Box::pin(async move {
             let io = connecting.await.map_err(|error| classify(error.into()))?;
             Ok(Connected {
+                http2: io.connected().is_negotiated_h2(),
                 io: Box::new(io),
                 probe: None,
             })

@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig,
     pki_types::{CertificateDer, ServerName},
@@ -23,6 +22,7 @@ pub(crate) struct Tls {
     /// The builder's, or the platform's, which is made when it is first needed: reading the
     /// system's certificates takes a while, and a machine that has none can still call http.
     config: OnceLock<Result<Arc<ClientConfig>, Error>>,
+    alpn: &'static [&'static [u8]],
 }
 
 /// What the builder was told of TLS.
@@ -40,7 +40,11 @@ impl TlsSettings {
 }
 
 impl Tls {
-    pub(crate) fn new(settings: TlsSettings) -> Result<Self, Error> {
+    /// `alpn` are the protocols to offer, the preferred one first.
+    pub(crate) fn new(
+        settings: TlsSettings,
+        alpn: &'static [&'static [u8]],
+    ) -> Result<Self, Error> {
         let TlsSettings { config, roots } = settings;
         let cell = OnceLock::new();
         match config {
@@ -50,20 +54,23 @@ impl Tls {
                      add them to that",
                 ));
             }
-            Some(config) => drop(cell.set(Ok(with_alpn(config)))),
+            Some(config) => drop(cell.set(Ok(with_alpn(config, alpn)))),
             None if roots.is_empty() => {}
             // Now, so that one that cannot be read is told of now.
-            None => drop(cell.set(Ok(platform(roots)?))),
+            None => drop(cell.set(Ok(platform(roots, alpn)?))),
         }
-        Ok(Self { config: cell })
+        Ok(Self { config: cell, alpn })
     }
 
     pub(super) async fn handshake(
         &self,
         origin: &Origin,
         wire: Wire,
-    ) -> Result<TokioIo<TlsStream<Wire>>, Error> {
-        let config = self.config.get_or_init(|| platform(Vec::new())).clone()?;
+    ) -> Result<TlsStream<Wire>, Error> {
+        let config = self
+            .config
+            .get_or_init(|| platform(Vec::new(), self.alpn))
+            .clone()?;
         let host = origin.host().trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned()).map_err(|source| {
             Error::new(ErrorKind::InvalidTarget)
@@ -73,17 +80,20 @@ impl Tls {
                 .with_source(source)
         })?;
         let stream = TlsConnector::from(config).connect(name, wire).await;
-        Ok(TokioIo::new(stream.map_err(error)?))
+        stream.map_err(error)
     }
 }
 
-fn with_alpn(mut config: ClientConfig) -> Arc<ClientConfig> {
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+fn with_alpn(mut config: ClientConfig, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Arc::new(config)
 }
 
 /// The platform's verifier with ring, whatever provider the process may have installed.
-fn platform(roots: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, Error> {
+fn platform(
+    roots: Vec<CertificateDer<'static>>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = if roots.is_empty() {
         Verifier::new(provider.clone())
@@ -97,9 +107,11 @@ fn platform(roots: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, Er
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth())
     });
-    config.map(with_alpn).map_err(|source| {
-        Error::config("the certificates to trust could not be read").with_source(source)
-    })
+    config
+        .map(|config| with_alpn(config, alpn))
+        .map_err(|source| {
+            Error::config("the certificates to trust could not be read").with_source(source)
+        })
 }
 
 fn error(error: io::Error) -> Error {

@@ -15,7 +15,7 @@ use crate::{
 const GRACE: Duration = Duration::from_millis(50);
 
 /// The right to use a connection for one exchange. Its drop is the only way back: unless the
-/// exchange was ended in good order, the connection is closed.
+/// exchange was ended in good order, the connection is closed; over HTTP/2, the stream is reset.
 pub(crate) struct Lease {
     pool: Arc<Pool>,
     id: ConnId,
@@ -61,6 +61,14 @@ impl Lease {
         self.conn.is_ready() && self.conn.is_quiet()
     }
 
+    /// The connection is not fit for a request, nor for any after it. Over HTTP/2, its other streams
+    /// may go on.
+    pub(crate) fn discard(self) {
+        if self.conn.is_multiplexed() {
+            self.pool.retire(self.id);
+        }
+    }
+
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
@@ -78,7 +86,7 @@ impl Lease {
     /// by its driver as soon as it can: hyper hands out the last of a body before it is ready for
     /// the next request.
     pub(crate) fn complete(self) {
-        if self.conn.is_ready() {
+        if self.conn.is_multiplexed() || self.conn.is_ready() {
             self.finish();
         } else {
             let conn = self.conn.clone();
@@ -123,6 +131,8 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let keep = match self.end {
             End::Finished => Ok(self.keep_for),
+            // Only its stream is reset.
+            End::Unfinished if self.conn.is_multiplexed() => Ok(None),
             End::Unfinished => Err(CloseCause::Unfinished),
             End::Upgraded => return self.pool.upgraded(self.id),
         };

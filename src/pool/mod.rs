@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     config::{Limits, RemainderPolicy, Timeouts},
-    conn::{Conn, Order, dial},
+    conn::{Conn, Http2Settings, Order, dial},
     connect::Connect,
     error::{Error, ErrorKind, Phase},
     origin::Key,
@@ -51,6 +51,7 @@ pub(crate) struct Pool {
     locked: Mutex<Locked>,
     connector: Box<dyn Connect>,
     remainder: RemainderPolicy,
+    http2: Http2Settings,
     /// True once nothing more may be dialled.
     aborted: watch::Sender<bool>,
     /// Notified at the end of a drain.
@@ -73,6 +74,7 @@ impl Pool {
     pub(crate) fn new(
         limits: Limits,
         remainder: RemainderPolicy,
+        http2: Http2Settings,
         connector: Box<dyn Connect>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -82,6 +84,7 @@ impl Pool {
             }),
             connector,
             remainder,
+            http2,
             aborted: watch::Sender::new(false),
             quiet: Notify::new(),
         })
@@ -113,6 +116,7 @@ impl Pool {
             if !lease.is_reused() || lease.is_usable() {
                 return Ok(lease);
             }
+            lease.discard();
         }
     }
 
@@ -192,27 +196,32 @@ impl Pool {
         self.remainder
     }
 
-    pub(crate) fn dialed(self: &Arc<Self>, id: ConnId, conn: Arc<Conn>, terms: Terms) {
-        self.with(|state, now, out| state.dialed(id, conn, terms, now, out));
+    pub(crate) fn http2_settings(&self) -> Http2Settings {
+        self.http2
     }
 
-    /// The dial has failed. Its slot is free when it is dropped.
-    pub(crate) fn dial_failed(self: &Arc<Self>, slot: &Slot, error: &Error) {
-        if error.is_timeout() {
-            self.count(|stats| stats.count_timed_out(Phase::Connect));
-        }
-        let mut actions = Actions::default();
-        let now = Instant::now();
-        self.lock().state.dial_failed(slot.id(), now, &mut actions);
-        self.perform(actions, Some(error));
+    pub(crate) fn dialed(self: &Arc<Self>, id: ConnId, conn: Arc<Conn>, terms: Terms) {
+        self.with(|state, now, out| state.dialed(id, conn, terms, now, out));
     }
 
     pub(crate) fn upgraded(self: &Arc<Self>, id: ConnId) {
         self.with(|state, now, out| state.upgraded(id, now, out));
     }
 
-    fn freed(self: &Arc<Self>, id: ConnId, cause: CloseCause) {
-        self.with(|state, now, out| state.freed(id, cause, now, out));
+    /// The connection takes no further exchange.
+    pub(crate) fn retire(self: &Arc<Self>, id: ConnId) {
+        self.with(|state, now, out| state.retire(id, now, out));
+    }
+
+    pub(crate) fn set_capacity(self: &Arc<Self>, id: ConnId, streams: usize) {
+        self.with(|state, now, out| state.set_capacity(id, streams, now, out));
+    }
+
+    fn freed(self: &Arc<Self>, id: ConnId, cause: CloseCause, failure: Option<&Error>) {
+        let mut actions = Actions::default();
+        let now = Instant::now();
+        self.lock().state.freed(id, cause, now, &mut actions);
+        self.perform(actions, failure);
     }
 
     /// How long a connection may be idle.
@@ -326,7 +335,12 @@ impl Pool {
         }
         for (answer, refusal) in refusals {
             let rejection = match (refusal, dial_error) {
-                (Refusal::DialFailed, Some(error)) => Rejection::Dial(error.clone()),
+                (Refusal::DialFailed, Some(error)) => {
+                    if error.is_timeout() {
+                        self.count(|stats| stats.count_timed_out(Phase::Connect));
+                    }
+                    Rejection::Dial(error.clone())
+                }
                 _ => Rejection::Refused(refusal),
             };
             let _ = answer.send(Err(rejection));

@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{ConnId, Pool};
-use crate::stats::CloseCause;
+use crate::{error::Error, stats::CloseCause};
 
 /// One socket, from the decision to dial until it is gone. It goes with the dial, then into the
 /// I/O object: so the open sockets are the live slots, by construction.
@@ -9,6 +9,7 @@ pub(crate) struct Slot {
     pool: Arc<Pool>,
     id: ConnId,
     cause: CloseCause,
+    failure: Option<Error>,
 }
 
 impl Slot {
@@ -17,22 +18,25 @@ impl Slot {
             pool,
             id,
             cause: CloseCause::Failed,
+            failure: None,
         }
     }
 
-    pub(super) fn id(&self) -> ConnId {
-        self.id
-    }
-
-    /// Why it goes, where the pool does not ask for it.
+    /// Why the connection goes, where the pool does not ask for it.
     pub(crate) fn set_cause(&mut self, cause: CloseCause) {
         self.cause = cause;
+    }
+
+    /// Why the dial has failed, for whoever waits for it. Without this, its loss is a bug or a
+    /// panic somewhere.
+    pub(crate) fn fail(&mut self, failure: Error) {
+        self.failure = Some(failure);
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.pool.freed(self.id, self.cause);
+        self.pool.freed(self.id, self.cause, self.failure.as_ref());
     }
 }
 

@@ -1,15 +1,16 @@
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use http::Uri;
 use hyper::rt::{Read, Write};
 use hyper_util::client::legacy::connect::Connection;
 use tower::Service;
 
-use super::Upstream;
+use super::{Upstream, protocol::Protocols};
 #[cfg(feature = "rustls")]
 use crate::connect::{Tls, TlsSettings};
 use crate::{
     config::{Limits, RemainderPolicy, Timeouts},
+    conn::Http2Settings,
     connect::{AddressFilter, Connect, Custom, DefaultConnector, Tcp},
     error::{BoxError, Error},
     pool::Pool,
@@ -21,6 +22,8 @@ pub struct UpstreamBuilder {
     limits: Limits,
     timeouts: Timeouts,
     remainder: RemainderPolicy,
+    protocols: Protocols,
+    http2: Http2Settings,
     allow: Option<AddressFilter>,
     #[cfg(feature = "rustls")]
     tls: TlsSettings,
@@ -33,6 +36,8 @@ impl UpstreamBuilder {
             limits: Limits::new(),
             timeouts: Timeouts::default(),
             remainder: RemainderPolicy::new(),
+            protocols: Protocols::default(),
+            http2: Http2Settings::default(),
             allow: None,
             #[cfg(feature = "rustls")]
             tls: TlsSettings::default(),
@@ -56,6 +61,46 @@ impl UpstreamBuilder {
     /// [`RemainderPolicy::new`].
     pub fn remainder(mut self, policy: RemainderPolicy) -> Self {
         self.remainder = policy;
+        self
+    }
+
+    /// Speak HTTP/2 only: by prior knowledge over plain HTTP (RFC 9113 §3.3), and as the only
+    /// protocol offered in TLS.
+    ///
+    /// Defaults to HTTP/2 where TLS negotiates it and for gRPC requests (content type
+    /// `application/grpc*`), and HTTP/1.1 otherwise. A request's version decides nothing.
+    pub fn http2_prior_knowledge(mut self) -> Self {
+        self.protocols = Protocols::Http2Only;
+        self
+    }
+
+    /// Speak HTTP/1.1 only, whatever TLS could negotiate.
+    ///
+    /// Defaults to HTTP/2 where TLS negotiates it and for gRPC requests.
+    pub fn http1_only(mut self) -> Self {
+        self.protocols = Protocols::Http1Only;
+        self
+    }
+
+    /// How many bytes of one HTTP/2 response may be on their way before they are read. A connection's
+    /// own window has room for that of each of its streams, so that one that is not read holds up no
+    /// other; both together bound the memory of a connection.
+    ///
+    /// Defaults to 256 KiB. Less keeps small what a cut body wastes; more lets one response be faster
+    /// over a long way. Between 1 byte and 2 GiB - 1 (RFC 9113 §6.9.1), else `build` refuses it.
+    pub fn http2_stream_window(mut self, bytes: u32) -> Self {
+        self.http2.stream_window = bytes;
+        self
+    }
+
+    /// Ping an HTTP/2 connection that has open streams and on which nothing has come for `interval`,
+    /// and give it up when the answer does not come within `timeout`. Some gRPC servers close
+    /// connections that are pinged more often than every five minutes.
+    ///
+    /// Defaults to no pings: a dead upstream is then noticed by the `read` timeout.
+    pub fn http2_keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.http2.ping_interval = Some(interval);
+        self.http2.ping_timeout = timeout;
         self
     }
 
@@ -134,11 +179,12 @@ impl UpstreamBuilder {
     /// would.
     pub fn build(self) -> Result<Upstream, Error> {
         self.limits.validate()?;
+        self.http2.validate()?;
         let connector = match self.connector {
             None => Box::new(DefaultConnector {
                 tcp: Tcp::new(self.allow),
                 #[cfg(feature = "rustls")]
-                tls: Tls::new(self.tls)?,
+                tls: Tls::new(self.tls, self.protocols.alpn())?,
             }),
             Some(_) if self.allow.is_some() => {
                 return Err(Error::config(
@@ -155,8 +201,8 @@ impl UpstreamBuilder {
             }
             Some(connector) => connector,
         };
-        let pool = Pool::new(self.limits, self.remainder, connector);
-        Ok(Upstream::new(pool, self.timeouts))
+        let pool = Pool::new(self.limits, self.remainder, self.http2, connector);
+        Ok(Upstream::new(pool, self.timeouts, self.protocols))
     }
 }
 

@@ -1,7 +1,8 @@
 //! What hyper's errors mean for an exchange.
 
-use std::{error::Error as StdError, io, time::Duration};
+use std::{error::Error as StdError, io};
 
+use super::head::Late;
 use crate::{
     conn::{Conn, Order, Upload, WriteTimedOut},
     error::{Error, ErrorKind, Phase},
@@ -23,6 +24,7 @@ pub(super) fn closed(conn: &Conn) -> Error {
 pub(super) fn before_head(error: hyper::Error, lease: &Lease, upload: Option<&Upload>) -> Error {
     let conn = lease.conn();
     let timed_out = find::<WriteTimedOut>(&error).map(|timed_out| timed_out.0);
+    let mut unprocessed = false;
     let (kind, phase) = if conn.current_order() == Order::Drain {
         (ErrorKind::Draining, Phase::Read)
     } else if timed_out.is_some() {
@@ -32,6 +34,9 @@ pub(super) fn before_head(error: hyper::Error, lease: &Lease, upload: Option<&Up
         (ErrorKind::WriteTimeout, Phase::Write)
     } else if upload.is_some_and(Upload::has_failed) {
         (ErrorKind::RequestBody, Phase::Write)
+    } else if let Some(reset) = find::<h2::Error>(&error).filter(|error| !error.is_io()) {
+        unprocessed = reset.is_remote() && reset.reason() == Some(h2::Reason::REFUSED_STREAM);
+        (ErrorKind::Reset, Phase::Read)
     } else if error.is_parse() {
         (parse_kind(&error), Phase::Read)
     } else if error.is_user() && find::<io::Error>(&error).is_none() && !is_dispatch_gone(&error) {
@@ -42,18 +47,21 @@ pub(super) fn before_head(error: hyper::Error, lease: &Lease, upload: Option<&Up
     let error = Error::new(kind)
         .with_phase(phase)
         .with_origin(conn.origin())
-        .with_source(error)
-        .sent();
-    timed_out.into_iter().fold(error, Error::after)
+        .with_source(error);
+    let error = timed_out.into_iter().fold(error, Error::after);
+    // RFC 9113 §8.7: a refused stream has not been looked at.
+    if unprocessed { error } else { error.sent() }
 }
 
-/// The upstream sent nothing for so long.
-pub(super) fn read_timeout(lease: &Lease, limit: Duration) -> Error {
-    lease
-        .pool()
-        .count(|stats| stats.count_timed_out(Phase::Read));
-    Error::new(ErrorKind::ReadTimeout)
-        .with_phase(Phase::Read)
+/// The upstream let its time pass.
+pub(super) fn late(lease: &Lease, late: Late) -> Error {
+    let (kind, phase, limit) = match late {
+        Late::Write(limit) => (ErrorKind::WriteTimeout, Phase::Write, limit),
+        Late::Read(limit) => (ErrorKind::ReadTimeout, Phase::Read, limit),
+    };
+    lease.pool().count(|stats| stats.count_timed_out(phase));
+    Error::new(kind)
+        .with_phase(phase)
         .with_origin(lease.conn().origin())
         .after(limit)
         .sent()

@@ -13,7 +13,7 @@ use http_body::Body;
 use http_body_util::Empty;
 use tower::Service;
 
-use self::tunnel::Tunnels;
+use self::{protocol::Protocols, tunnel::Tunnels};
 use crate::{
     config::{Limits, Timeouts},
     conn::RequestBody,
@@ -28,6 +28,9 @@ mod body;
 mod builder;
 mod call;
 mod failure;
+mod head;
+mod protocol;
+mod total;
 mod tunnel;
 
 pub(crate) use self::tunnel::Tunnel;
@@ -90,6 +93,7 @@ pub struct Upstream {
 struct Handle {
     pool: Arc<Pool>,
     timeouts: Timeouts,
+    protocols: Protocols,
     tunnels: Tunnels,
 }
 
@@ -110,11 +114,12 @@ impl Upstream {
         UpstreamBuilder::new()
     }
 
-    fn new(pool: Arc<Pool>, timeouts: Timeouts) -> Self {
+    fn new(pool: Arc<Pool>, timeouts: Timeouts, protocols: Protocols) -> Self {
         Self {
             handle: Arc::new(Handle {
                 pool,
                 timeouts,
+                protocols,
                 tunnels: Tunnels::default(),
             }),
         }

@@ -5,7 +5,9 @@ use super::{Actions, CloseCause, Conn, ConnId, Duration, Instant, Refusal, State
 /// What a new connection can carry, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// Exchanges at once.
+    /// Whether it carries many exchanges at once (HTTP/2).
+    pub(crate) multiplexed: bool,
+    /// How many of them the upstream allows.
     pub(crate) capacity: usize,
     /// When it is too old to be used again.
     pub(crate) ages_at: Option<Instant>,
@@ -21,26 +23,28 @@ impl<C: Clone, W> State<C, W> {
         now: Instant,
         out: &mut Actions<C, W>,
     ) {
-        let idle_for = self.limits.idle_for();
+        let (idle_for, streams) = (self.limits.idle_for(), self.limits.streams());
         let Some(conn) = self.conn_mut(id) else {
             return;
         };
         debug_assert_eq!(conn.station, Station::Dialing, "a slot is dialled once");
         conn.station = Station::Ready;
         conn.handle = Some(handle);
-        conn.capacity = terms.capacity;
+        conn.capacity = terms.capacity.min(streams);
         conn.ages_at = terms.ages_at;
         conn.idle_since = now;
         conn.idle_for = idle_for;
         let o = conn.origin;
         self.origins[o].dialing -= 1;
+        self.origins[o].multiplexed = Some(terms.multiplexed);
         self.counters.opened += 1;
         self.offer(id.key, now, out);
         self.settle(o, now, out);
     }
 
-    /// A dial has failed. One waiter hears of it, the oldest: the next dial may end better.
-    pub(crate) fn dial_failed(&mut self, id: ConnId, now: Instant, out: &mut Actions<C, W>) {
+    /// A dial has failed. One waiter hears of it, the oldest, since the next dial may end better;
+    /// or, where the dial was to serve many, each of those that waited for it.
+    pub(super) fn dial_failed(&mut self, id: ConnId, now: Instant, out: &mut Actions<C, W>) {
         let Some(conn) = self.conn_mut(id) else {
             return;
         };
@@ -53,13 +57,16 @@ impl<C: Clone, W> State<C, W> {
         let o = conn.origin;
         self.closing += 1;
         self.counters.connect_failed += 1;
-        let origin = &mut self.origins[o];
-        origin.closing += 1;
-        origin.dialing -= 1;
-        if let Some(w) = origin.oldest_waiter() {
+        for _ in 0..self.per_dial(o).min(self.origins[o].promised.len()) {
+            let Some(w) = self.origins[o].oldest_waiter() else {
+                break;
+            };
             let waiter = self.remove_waiter(w);
             out.refusals.push((waiter.answer, Refusal::DialFailed));
         }
+        let origin = &mut self.origins[o];
+        origin.closing += 1;
+        origin.dialing -= 1;
         self.settle(o, now, out);
     }
 
@@ -90,6 +97,29 @@ impl<C: Clone, W> State<C, W> {
             Err(cause) => self.abort(id.key, cause, out),
         }
         self.settle(o, now, out);
+    }
+
+    /// The connection takes no further exchange; it closes once the last one is over.
+    pub(crate) fn retire(&mut self, id: ConnId, now: Instant, out: &mut Actions<C, W>) {
+        if let Some(o) = self.ready(id) {
+            self.retire_key(id.key, CloseCause::Remote, out);
+            self.settle(o, now, out);
+        }
+    }
+
+    /// The upstream allows so many exchanges at once from now on.
+    pub(crate) fn set_capacity(
+        &mut self,
+        id: ConnId,
+        capacity: usize,
+        now: Instant,
+        out: &mut Actions<C, W>,
+    ) {
+        if let Some(o) = self.ready(id) {
+            self.conns[id.key].capacity = capacity.min(self.limits.streams());
+            self.offer(id.key, now, out);
+            self.settle(o, now, out);
+        }
     }
 
     /// The connection has left HTTP: it never comes back, but its socket counts until it is gone.
@@ -163,6 +193,12 @@ impl<C: Clone, W> State<C, W> {
         self.close(id.key, cause, out);
         self.settle(o, now, out);
         None
+    }
+
+    /// The origin of a connection that is up.
+    fn ready(&self, id: ConnId) -> Option<usize> {
+        let conn = self.conns.get(id.key)?;
+        (conn.serial == id.serial && conn.station == Station::Ready).then_some(conn.origin)
     }
 
     fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn<C>> {

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use super::list::{Links, List, Node};
 use crate::{
     config::Limits,
-    origin::Key,
+    origin::{Key, Protocol},
     stats::{CloseCause, Gauges, Stats},
 };
 
@@ -219,6 +219,8 @@ impl<W> Node for Waiter<W> {
 #[derive(Debug)]
 struct OriginState {
     key: Key,
+    /// Whether its connections carry many exchanges at once; `None` until the first one tells.
+    multiplexed: Option<bool>,
     /// Its slots, in whatever station.
     open: usize,
     closing: usize,
@@ -241,6 +243,11 @@ struct OriginState {
 impl OriginState {
     fn new(key: Key) -> Self {
         Self {
+            multiplexed: match key.protocol() {
+                Protocol::Http1 => Some(false),
+                Protocol::Http2 => Some(true),
+                Protocol::Negotiated => None,
+            },
             key,
             open: 0,
             closing: 0,

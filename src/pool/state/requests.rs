@@ -56,6 +56,8 @@ impl<C: Clone, W> State<C, W> {
             return Err(Refusal::Draining);
         }
         let o = self.origin_of(key);
+        // An HTTP/2 connection says itself when it is about to go.
+        let fresh = fresh && self.origins[o].multiplexed != Some(true);
         if fresh {
             // They are as old as the one that has just died.
             while let Some(k) = self.origins[o].available.back() {

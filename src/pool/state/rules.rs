@@ -6,8 +6,21 @@ use super::{
 };
 
 impl<C: Clone, W> State<C, W> {
+    /// How many waiters one dial serves. Where the first connection is to tell the protocol, all
+    /// wait for its word.
+    pub(super) fn per_dial(&self, o: usize) -> usize {
+        match self.origins[o].multiplexed {
+            Some(false) => 1,
+            Some(true) | None => self.limits.streams(),
+        }
+    }
+
     /// Gives a connection that has room to who waits for it, or else makes it idle.
     pub(super) fn offer(&mut self, k: usize, now: Instant, out: &mut Actions<C, W>) {
+        let conn = &self.conns[k];
+        if let (0, Some(cause)) = (conn.in_use, conn.retired) {
+            return self.close(k, cause, out);
+        }
         while self.conns[k].has_room() {
             let conn = &self.conns[k];
             let (o, unused, served) = (conn.origin, conn.in_use == 0, conn.served);
@@ -32,9 +45,6 @@ impl<C: Clone, W> State<C, W> {
     /// waiter of its origin.
     fn reason_to_close(&self, k: usize, w: Option<usize>, now: Instant) -> Option<CloseCause> {
         let conn = &self.conns[k];
-        if conn.retired.is_some() {
-            return conn.retired;
-        }
         // One that has never served does so once, however short its life may be.
         if conn.served && conn.is_aged(now) {
             return Some(CloseCause::Aged);
@@ -68,7 +78,9 @@ impl<C: Clone, W> State<C, W> {
 
     /// Promises to as many waiters as its dials and reserved slots will serve, no more, no fewer.
     fn rebalance(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
-        let quota = self.origins[o].dialing + self.origins[o].reserved;
+        let per_dial = self.per_dial(o);
+        let under_way = self.origins[o].dialing + self.origins[o].reserved;
+        let quota = under_way.saturating_mul(per_dial);
         while self.origins[o].promised.len() < quota {
             let origin = &mut self.origins[o];
             let Some(w) = origin.queued.pop_front(&mut self.waiters) else {
@@ -94,9 +106,8 @@ impl<C: Clone, W> State<C, W> {
             }
         }
         let origin = &mut self.origins[o];
-        let surplus = origin
-            .reserved
-            .min(quota.saturating_sub(origin.promised.len()));
+        let needed = origin.promised.len().div_ceil(per_dial);
+        let surplus = origin.reserved.min(under_way.saturating_sub(needed));
         origin.reserved -= surplus;
         self.reserved -= surplus;
         if self.reserved == 0 {

@@ -12,7 +12,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, sync::Notify, time::timeout};
 
-use super::support::{Echo, PATIENCE, axum, forward, lines};
+use super::support::{Echo, PATIENCE, axum, forward, forward_http1, lines};
 use crate::support::Server;
 
 type Body =
@@ -123,7 +123,7 @@ async fn a_grpc_stream_that_breaks_off_ends_in_a_status() {
         .await
     })
     .await;
-    let front = axum(forward(&server)).await;
+    let front = axum(forward_http1(&server)).await;
     let request = |kind| Request::post("http://a/").header("content-type", kind);
 
     let answer = ask(front, request("application/grpc+proto")).await;
@@ -162,4 +162,90 @@ async fn g11_a_stream_that_is_reset_is_dropped_upstream() {
     answer.abort();
     let soon = timeout(Duration::from_millis(100), events[1].notified()).await;
     assert!(soon.is_ok(), "within 100 ms");
+}
+
+/// An upstream that speaks HTTP/2 alone: it sends back what it is sent, piece by piece, and then the
+/// trailers that came.
+async fn echo_http2() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let echo = hyper::service::service_fn(async |request: Request<Incoming>| {
+                let mut response = Response::new(());
+                for name in ["te", "content-type", "via", "x-forwarded-host"] {
+                    if let Some(value) = request.headers().get(name) {
+                        let name = http::HeaderName::from_bytes(format!("seen-{name}").as_bytes());
+                        response.headers_mut().insert(name.unwrap(), value.clone());
+                    }
+                }
+                let authority = request.uri().authority().unwrap().as_str().to_owned();
+                response
+                    .headers_mut()
+                    .insert("seen-authority", authority.try_into().unwrap());
+                Ok::<_, std::convert::Infallible>(response.map(|()| request.into_body()))
+            });
+            let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(http.serve_connection(TokioIo::new(socket), echo));
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_grpc_call_streams_both_ways_over_http2() {
+    let backend = echo_http2().await;
+    let forward =
+        super::support::upstream().forward_to(format!("http://{backend}").parse().unwrap());
+    let front = axum(forward.name("edge")).await;
+
+    let (mut messages, body) = http_body_util::channel::Channel::<Bytes, hyper::Error>::new(1);
+    let socket = TcpStream::connect(front).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("http://a.test/package.Service/Method")
+        .header("content-type", "application/grpc+proto")
+        .header("te", "trailers")
+        .body(body)
+        .unwrap();
+    let response = timeout(PATIENCE, sender.send_request(request))
+        .await
+        .unwrap()
+        .unwrap();
+    let head = response.headers().clone();
+    assert_eq!(head["seen-te"], "trailers");
+    assert_eq!(head["seen-authority"], *backend.to_string());
+    assert_eq!(head["seen-x-forwarded-host"], "a.test");
+    assert_eq!(head["seen-via"], "2 edge");
+    assert_eq!(head["via"], "2 edge");
+
+    let mut answer = response.into_body();
+    for message in ["one", "two"] {
+        messages.send_data(Bytes::from(message)).await.unwrap();
+        let frame = timeout(PATIENCE, answer.frame())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            frame.into_data().unwrap(),
+            message,
+            "while the request goes on"
+        );
+    }
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", "0".try_into().unwrap());
+    trailers.insert("content-length", "3".try_into().unwrap());
+    messages.send_trailers(trailers).await.unwrap();
+    drop(messages);
+    let end = timeout(PATIENCE, answer.frame())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    let trailers = end.into_trailers().unwrap();
+    assert_eq!(trailers["grpc-status"], "0");
+    assert_eq!(trailers.len(), 1, "those that may not be there are not");
 }

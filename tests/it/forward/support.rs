@@ -77,6 +77,12 @@ pub(super) fn forward(server: &Server) -> Forward {
     upstream().forward_to(server.uri("/").parse().unwrap())
 }
 
+/// To a server that speaks HTTP/1.1 even to gRPC.
+pub(super) fn forward_http1(server: &Server) -> Forward {
+    let upstream = Upstream::builder().http1_only().build().unwrap();
+    upstream.forward_to(server.uri("/").parse().unwrap())
+}
+
 /// Serves it by axum.
 pub(super) async fn axum(forward: Forward) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

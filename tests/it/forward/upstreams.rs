@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::support::{Echo, PATIENCE, forward, fronts, get, lines, send, status};
+use super::support::{Echo, PATIENCE, forward, forward_http1, fronts, get, lines, send, status};
 use crate::support::{Server, sized};
 
 #[tokio::test]
@@ -97,6 +97,37 @@ async fn c7_an_upstream_that_says_nothing_is_a_504_and_a_dead_one_a_502() {
             ["upstream refused the connection"]
         );
     }
+}
+
+#[tokio::test]
+async fn c8_only_what_may_be_sent_twice_is_when_a_kept_connection_turns_out_dead() {
+    let server = Server::start(|mut peer| async move {
+        peer.request().await?;
+        peer.write(sized("ok")).await?;
+        // The first connection takes another request, and never answers it.
+        if peer.number == 0 {
+            peer.request().await?;
+        }
+        Ok(())
+    })
+    .await;
+    let front = fronts(forward(&server)).await[1];
+    assert_eq!(status(&get(front, "").await), "200");
+    assert_eq!(status(&get(front, "").await), "200", "a GET is sent again");
+    assert_eq!(server.requests(), 3);
+
+    let server = Server::start(|mut peer| async move {
+        peer.request().await?;
+        peer.write(sized("ok")).await?;
+        peer.request().await?;
+        Ok(())
+    })
+    .await;
+    let front = fronts(forward(&server)).await[0];
+    assert_eq!(status(&get(front, "").await), "200");
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx";
+    assert_eq!(status(&send(front, post).await), "502", "a POST is not");
+    assert_eq!(server.requests(), 2);
 }
 
 #[tokio::test]
@@ -237,7 +268,7 @@ async fn j7_j8_what_is_wrong_in_grpc_is_the_clients_to_judge() {
         "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 4\r\n\r\n<p/>",
     ] {
         let echo = Echo::saying(move |_| answer.into()).await;
-        for front in fronts(echo.forward()).await {
+        for front in fronts(forward_http1(&echo.server)).await {
             let response = get(front, "content-type: application/grpc\r\n").await;
             assert_eq!(
                 status(&response),

@@ -1,0 +1,86 @@
+//! Waiting for a response's head: whose turn it is, and how long it may take.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    config::Timeouts,
+    conn::{Conn, ReadTimer, Timer, Upload},
+};
+
+/// The clocks of a request that is under way.
+pub(super) struct HeadClock {
+    upload: Option<Arc<Upload>>,
+    /// While the body is sent. Over HTTP/1.1 the socket has a clock for that; over HTTP/2 a stream
+    /// can be held up while the socket is not.
+    write: ReadTimer,
+    /// From the end of the request.
+    read: ReadTimer,
+}
+
+/// The phase that took too long, and how long it was given.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Late {
+    Write(Duration),
+    Read(Duration),
+}
+
+impl HeadClock {
+    pub(super) fn new(
+        upload: Option<Arc<Upload>>,
+        timeouts: &Timeouts,
+        conn: &Conn,
+        timer: Option<Timer>,
+    ) -> Self {
+        let write = timeouts.write.filter(|_| conn.is_multiplexed());
+        Self {
+            upload,
+            write: ReadTimer::new(write, None),
+            read: ReadTimer::new(timeouts.read, timer),
+        }
+    }
+
+    /// Ready when the upstream has let its time pass.
+    pub(super) fn poll_late(&mut self, cx: &mut Context<'_>, conn: &Conn) -> Poll<Late> {
+        if let Some(upload) = &self.upload
+            && upload.poll_done(cx).is_pending()
+        {
+            return poll_held(&mut self.write, upload, cx).map(Late::Write);
+        }
+        loop {
+            let limit = ready!(self.read.poll_expired(cx));
+            // What was taken from the body may still have been on its way out.
+            match conn.sending_until() {
+                Some(at) if at + limit > Instant::now() => self.read.start_at(at),
+                _ => return Poll::Ready(Late::Read(limit)),
+            }
+        }
+    }
+
+    pub(super) fn upload(&self) -> Option<&Upload> {
+        self.upload.as_deref()
+    }
+
+    /// The clock goes on with the body.
+    pub(super) fn into_timer(mut self) -> ReadTimer {
+        self.read.stop();
+        self.read
+    }
+}
+
+/// Ready when a piece of the body has been held for the clock's whole time.
+fn poll_held(clock: &mut ReadTimer, upload: &Upload, cx: &mut Context<'_>) -> Poll<Duration> {
+    loop {
+        let limit = ready!(clock.poll_expired(cx));
+        let now = Instant::now();
+        match upload.held_since() {
+            Some(at) if at + limit <= now => return Poll::Ready(limit),
+            held => clock.start_at(held.unwrap_or(now)),
+        }
+    }
+}
