@@ -14,13 +14,14 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The times of a connection, on one timer, which is only ever moved to an earlier time or after it
 /// has rung: so an exchange costs no work on it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Clock {
     /// By when it must have closed, once it was told to.
     close_by: Option<Instant>,
-    /// When to ask the pool whether it has been idle for too long.
+    /// When to ask the pool whether it has been idle for too long; not before it says so, if there
+    /// is none.
     check_at: Option<Instant>,
-    sleep: Pin<Box<Sleep>>,
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 /// What the clock has rung for.
@@ -33,21 +34,17 @@ pub(super) enum Ring {
 }
 
 impl Clock {
-    pub(super) fn new(idle_timeout: Duration) -> Self {
-        let check_at = Instant::now() + idle_timeout;
-        Self {
-            close_by: None,
-            check_at: Some(check_at),
-            sleep: Box::pin(sleep_until(check_at)),
-        }
-    }
-
     /// Starts the time to close. False when it runs already.
     pub(super) fn start_closing(&mut self) -> bool {
         let first = self.close_by.is_none();
         self.close_by
             .get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
         first
+    }
+
+    /// Asks the pool whether its idle time is over.
+    pub(super) fn check(&mut self, pool: &Arc<Pool>, id: ConnId) {
+        self.check_at = pool.expire(id);
     }
 
     /// Waits for the first of these times and of `other`. Asks the pool by itself.
@@ -62,17 +59,20 @@ impl Clock {
         let Some(next) = times.into_iter().flatten().min() else {
             return Poll::Pending;
         };
-        if next < self.sleep.deadline() || self.sleep.is_elapsed() {
-            self.sleep.as_mut().reset(next);
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(next)));
+        if next < sleep.deadline() || sleep.is_elapsed() {
+            sleep.as_mut().reset(next);
         }
-        ready!(self.sleep.as_mut().poll(cx));
+        ready!(sleep.as_mut().poll(cx));
         let now = Instant::now();
         let is_over = |time: Option<Instant>| time.is_some_and(|at| at <= now);
         if is_over(self.close_by) {
             return Poll::Ready(Ring::Close);
         }
         if is_over(self.check_at) {
-            self.check_at = pool.expire(id);
+            self.check(pool, id);
         }
         Poll::Ready(Ring::Other)
     }

@@ -48,7 +48,7 @@ pub(super) async fn handshake(
         http: http.with_upgrades(),
         parked: None,
         chores: FuturesUnordered::new(),
-        clock: Clock::new(pool.idle_timeout()),
+        clock: Clock::default(),
         guard: Guard::new(conn, pool, id),
     })
 }
@@ -124,6 +124,10 @@ where
                 Order::Close if this.clock.start_closing() => this.guard.conn.drop_sender(),
                 Order::Run | Order::Close => {}
                 Order::Abort | Order::Drain => return Poll::Ready(()),
+            }
+            if this.guard.conn.take_clock_moved() {
+                this.clock.check(&this.guard.pool, this.guard.id);
+                continue;
             }
             if let Poll::Ready(result) = Pin::new(&mut this.http).poll(cx) {
                 if result.is_ok() {

@@ -131,7 +131,7 @@ pub(super) async fn handshake(
         running: FuturesUnordered::new(),
         tasks,
         streams: None,
-        clock: Clock::new(pool.idle_timeout()),
+        clock: Clock::default(),
         guard: Guard::new(conn, pool, id),
     };
     let streams = poll_fn(|cx| driver.poll_settings(cx)).await?;
@@ -254,6 +254,10 @@ impl Future for Driver {
                 Order::Close if this.clock.start_closing() => this.guard.conn.drop_sender(),
                 Order::Run | Order::Close => {}
                 Order::Abort | Order::Drain => return Poll::Ready(()),
+            }
+            if this.guard.conn.take_clock_moved() {
+                this.clock.check(&this.guard.pool, this.guard.id);
+                continue;
             }
             this.tend();
             if let Poll::Ready(result) = this.poll_http(cx) {

@@ -60,6 +60,8 @@ pub(crate) struct Conn {
     cell: Mutex<Cell>,
     driver: AtomicWaker,
     order: AtomicU8,
+    /// The driver is to ask whether the connection's time is over.
+    clock_moved: AtomicBool,
     /// In milliseconds; that of the exchange which is under way.
     write_timeout: AtomicU64,
     /// A byte has come since the last request was sent.
@@ -143,6 +145,7 @@ impl Conn {
             }),
             driver: AtomicWaker::new(),
             order: AtomicU8::new(Order::Run as u8),
+            clock_moved: AtomicBool::new(false),
             write_timeout: AtomicU64::new(u64::MAX),
             answered: AtomicBool::new(false),
         }
@@ -248,6 +251,12 @@ impl Conn {
         self.driver.wake();
     }
 
+    /// Tells the driver that the connection may not stay idle for as long as it thinks.
+    pub(crate) fn look_at_clock(&self) {
+        self.clock_moved.store(true, Ordering::Release);
+        self.driver.wake();
+    }
+
     pub(crate) fn current_order(&self) -> Order {
         Order::from_u8(self.order.load(Ordering::Acquire))
     }
@@ -279,6 +288,10 @@ impl Conn {
         // Not under the lock: its end wakes hyper.
         let sender = self.cell().sender.take();
         drop(sender);
+    }
+
+    fn take_clock_moved(&self) -> bool {
+        self.clock_moved.swap(false, Ordering::AcqRel)
     }
 
     /// What there is for the driver to do: what was left to it, and its chores.

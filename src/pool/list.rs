@@ -57,6 +57,13 @@ impl<const WHICH: usize> List<WHICH> {
         self.len += 1;
     }
 
+    /// Its elements, front to back.
+    #[cfg(test)]
+    pub(super) fn keys<T: Node>(&self, slab: &mut Slab<T>) -> Vec<usize> {
+        let next = |&key: &usize| slab[key].links(WHICH).next;
+        std::iter::successors(self.front, next).collect()
+    }
+
     /// Takes out `key`, which must stand in this list.
     pub(super) fn remove<T: Node>(&mut self, slab: &mut Slab<T>, key: usize) {
         let Links { prev, next } = std::mem::take(slab[key].links(WHICH));

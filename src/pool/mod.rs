@@ -224,11 +224,6 @@ impl Pool {
         self.perform(actions, failure);
     }
 
-    /// How long a connection may be idle.
-    pub(crate) fn idle_timeout(&self) -> Duration {
-        self.limits().idle_for()
-    }
-
     /// When a connection that is opened now is too old to be used again: up to a tenth earlier
     /// than its age allows, so that those opened together do not close together.
     pub(crate) fn ages_at(&self) -> Option<Instant> {
@@ -327,6 +322,7 @@ impl Pool {
             dials,
             closes,
             aborts,
+            checks,
             quiet,
         } = actions;
         for (answer, grant) in grants {
@@ -353,6 +349,9 @@ impl Pool {
         }
         for conn in aborts {
             conn.order(Order::Drain);
+        }
+        for conn in checks {
+            conn.look_at_clock();
         }
         if quiet {
             self.quiet.notify_waiters();

@@ -13,4 +13,6 @@ mod middleware;
 mod support;
 mod total;
 mod truncate;
+mod truncate_grpc;
+mod truncate_trailers;
 mod wire;

@@ -42,8 +42,8 @@ impl<C: Clone, W> State<C, W> {
         self.settle(o, now, out);
     }
 
-    /// A dial has failed. One waiter hears of it, the oldest, since the next dial may end better;
-    /// or, where the dial was to serve many, each of those that waited for it.
+    /// A dial has failed. Those hear of it whom no other dial will serve, the oldest first: one, since
+    /// the next dial may end better; or, where the dial was to serve many, as many as that.
     pub(super) fn dial_failed(&mut self, id: ConnId, now: Instant, out: &mut Actions<C, W>) {
         let Some(conn) = self.conn_mut(id) else {
             return;
@@ -57,16 +57,18 @@ impl<C: Clone, W> State<C, W> {
         let o = conn.origin;
         self.closing += 1;
         self.counters.connect_failed += 1;
-        for _ in 0..self.per_dial(o).min(self.origins[o].promised.len()) {
+        let per_dial = self.per_dial(o);
+        let origin = &mut self.origins[o];
+        origin.closing += 1;
+        origin.dialing -= 1;
+        let served = (origin.dialing + origin.reserved).saturating_mul(per_dial);
+        for _ in 0..origin.waiting().saturating_sub(served).min(per_dial) {
             let Some(w) = self.origins[o].oldest_waiter() else {
                 break;
             };
             let waiter = self.remove_waiter(w);
             out.refusals.push((waiter.answer, Refusal::DialFailed));
         }
-        let origin = &mut self.origins[o];
-        origin.closing += 1;
-        origin.dialing -= 1;
         self.settle(o, now, out);
     }
 
@@ -167,20 +169,17 @@ impl<C: Clone, W> State<C, W> {
     }
 
     /// The connection's clock has rung: closes it if its idle time or its age is over, else says
-    /// when to look again.
+    /// when to look again. `None` is not before it is told to, by `Actions::checks`.
     pub(crate) fn expire(
         &mut self,
         id: ConnId,
         now: Instant,
         out: &mut Actions<C, W>,
     ) -> Option<Instant> {
-        let idle_for = self.limits.idle_for();
         let conn = self.conn_mut(id)?;
-        if !conn.is_idle() {
-            // It cannot have been idle long enough before then.
-            return (conn.station == Station::Ready).then(|| now + idle_for);
-        }
-        let at = conn.expires_at();
+        // One that is in use is looked at again when it becomes idle.
+        conn.check_at = conn.is_idle().then(|| conn.expires_at());
+        let at = conn.check_at?;
         if at > now {
             return Some(at);
         }

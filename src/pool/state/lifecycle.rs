@@ -11,6 +11,7 @@ impl<C: Clone, W> State<C, W> {
         for k in idle {
             let conn = &mut self.conns[k];
             conn.idle_for = conn.idle_for.min(limits.idle_for());
+            self.schedule(k, out);
             if self.is_surplus(k) {
                 self.close(k, CloseCause::Surplus, out);
             }
@@ -69,6 +70,10 @@ impl<C: Clone, W> State<C, W> {
 
     fn settle_all(&mut self, now: Instant, out: &mut Actions<C, W>) {
         let origins: Vec<_> = self.origins.iter().map(|(o, _)| o).collect();
+        // All before the first slot is used, which must go to the oldest waiter of all.
+        for &o in &origins {
+            self.rebalance(o, now, out);
+        }
         for o in origins {
             self.settle(o, now, out);
         }

@@ -120,6 +120,8 @@ pub(crate) struct Actions<C, W> {
     pub(crate) closes: Vec<C>,
     /// Connections to drop whatever they are doing.
     pub(crate) aborts: Vec<C>,
+    /// Connections whose drivers would look too late whether their time is over.
+    pub(crate) checks: Vec<C>,
     /// Nothing is open or waited for any more: the end of a drain.
     pub(crate) quiet: bool,
 }
@@ -132,6 +134,7 @@ impl<C, W> Default for Actions<C, W> {
             dials: Vec::new(),
             closes: Vec::new(),
             aborts: Vec::new(),
+            checks: Vec::new(),
             quiet: false,
         }
     }
@@ -148,7 +151,7 @@ enum Station {
     Upgraded,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Conn<C> {
     serial: u64,
     origin: usize,
@@ -164,6 +167,8 @@ struct Conn<C> {
     idle_since: Instant,
     idle_for: Duration,
     ages_at: Option<Instant>,
+    /// When its driver looks next whether its time is over.
+    check_at: Option<Instant>,
     /// Whether it stands in each list.
     listed: [bool; 2],
     links: [Links; 2],
@@ -195,7 +200,7 @@ impl<C> Conn<C> {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiter<W> {
     ticket: Ticket,
     origin: usize,
@@ -287,11 +292,9 @@ pub(crate) struct State<C, W> {
     /// By the ticket of its oldest queued waiter, each origin below its own cap. After each event
     /// it is empty unless every slot is taken, none is idle, and those that close are reserved.
     blocked: BTreeSet<(Ticket, usize)>,
-    /// To whom the next free slots belong, oldest first. An entry whose origin has nothing
-    /// reserved any more is passed over.
+    /// To whom the next free slots belong, oldest first: each origin as often as it has a slot
+    /// reserved. Never more than will be free once what closes has closed.
     reservations: VecDeque<usize>,
-    /// The sum of the origins' `reserved`.
-    reserved: usize,
     /// The sum of the origins' `closing`.
     closing: usize,
     /// The sum of the origins' `queued`.
@@ -315,7 +318,6 @@ impl<C: Clone, W> State<C, W> {
             idle: List::default(),
             blocked: BTreeSet::new(),
             reservations: VecDeque::new(),
-            reserved: 0,
             closing: 0,
             queued: 0,
             upgraded: 0,

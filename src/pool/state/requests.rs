@@ -81,13 +81,16 @@ impl<C: Clone, W> State<C, W> {
         origin.queued.push_back(&mut self.waiters, w);
         self.queued += 1;
         self.settle(o, now, out);
-        if !self.waiters[w].promised && self.queued > self.limits.pending() {
+        let id = WaiterId { key: w, ticket };
+        // It may have been served at once.
+        let is_queued = self.waiter(id).is_some_and(|waiter| !waiter.promised);
+        if is_queued && self.queued > self.limits.pending() {
             self.remove_waiter(w);
             self.settle(o, now, out);
             return Err(Refusal::QueueFull);
         }
         self.counters.waited += 1;
-        Ok(WaiterId { key: w, ticket })
+        Ok(id)
     }
 
     /// The waiter leaves. One that has its answer already is no longer known, and not missed.

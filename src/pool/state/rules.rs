@@ -21,7 +21,7 @@ impl<C: Clone, W> State<C, W> {
         if let (0, Some(cause)) = (conn.in_use, conn.retired) {
             return self.close(k, cause, out);
         }
-        while self.conns[k].has_room() {
+        loop {
             let conn = &self.conns[k];
             let (o, unused, served) = (conn.origin, conn.in_use == 0, conn.served);
             let w = self.origins[o].oldest_waiter();
@@ -29,7 +29,9 @@ impl<C: Clone, W> State<C, W> {
                 self.close(k, cause, out);
                 return;
             }
-            let Some(w) = w else { break };
+            let Some(w) = w.filter(|_| self.conns[k].has_room()) else {
+                break;
+            };
             if self.waiters[w].fresh && served {
                 break;
             }
@@ -38,7 +40,19 @@ impl<C: Clone, W> State<C, W> {
             out.grants.push((waiter.answer, grant));
         }
         self.relist(k);
+        self.schedule(k, out);
         self.trim_idle(out);
+    }
+
+    /// Sees to it that an idle connection's driver looks in time whether its time is over. Most
+    /// often it does so already, since an exchange only moves that time on.
+    pub(super) fn schedule(&mut self, k: usize, out: &mut Actions<C, W>) {
+        let conn = &mut self.conns[k];
+        let at = conn.expires_at();
+        if conn.is_idle() && conn.check_at.is_none_or(|check_at| check_at > at) {
+            conn.check_at = Some(at);
+            out.checks.extend(conn.handle.clone());
+        }
     }
 
     /// Why a connection that nobody uses is better closed than kept or given to `w`, the oldest
@@ -61,12 +75,17 @@ impl<C: Clone, W> State<C, W> {
         if elsewhere.is_some_and(|(ticket, _)| waiter.is_none_or(|w| *ticket < w.ticket)) {
             return Some(CloseCause::Evicted);
         }
-        (waiter.is_none() && self.draining).then_some(CloseCause::Drained)
+        // HTTP/2 upstreams may come to allow no exchange at all.
+        let is_wanted = waiter.is_some() && conn.has_room();
+        (self.draining && !is_wanted).then_some(CloseCause::Drained)
     }
 
     /// Brings an origin's books in order after an event, and then uses what slots there are.
     pub(super) fn settle(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
         self.rebalance(o, now, out);
+        while self.serve(o, now, out) {
+            self.rebalance(o, now, out);
+        }
         self.pump(now, out);
         let origin = &self.origins[o];
         if origin.open == 0 && origin.waiting() == 0 {
@@ -76,8 +95,22 @@ impl<C: Clone, W> State<C, W> {
         out.quiet |= self.is_quiet();
     }
 
+    /// Lets in who stood behind a waiter that wanted a fresh connection and has left. True if there
+    /// was somebody.
+    fn serve(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) -> bool {
+        let origin = &self.origins[o];
+        let (Some(k), Some(w)) = (origin.available.back(), origin.oldest_waiter()) else {
+            return false;
+        };
+        if self.waiters[w].fresh && self.conns[k].served {
+            return false;
+        }
+        self.offer(k, now, out);
+        true
+    }
+
     /// Promises to as many waiters as its dials and reserved slots will serve, no more, no fewer.
-    fn rebalance(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
+    pub(super) fn rebalance(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
         let per_dial = self.per_dial(o);
         let under_way = self.origins[o].dialing + self.origins[o].reserved;
         let quota = under_way.saturating_mul(per_dial);
@@ -105,13 +138,12 @@ impl<C: Clone, W> State<C, W> {
                 out.refusals.push((waiter.answer, Refusal::PoolTimeout));
             }
         }
-        let origin = &mut self.origins[o];
-        let needed = origin.promised.len().div_ceil(per_dial);
-        let surplus = origin.reserved.min(under_way.saturating_sub(needed));
-        origin.reserved -= surplus;
-        self.reserved -= surplus;
-        if self.reserved == 0 {
-            self.reservations.clear();
+        let needed = self.origins[o].promised.len().div_ceil(per_dial);
+        let surplus = under_way.saturating_sub(needed);
+        for _ in 0..surplus.min(self.origins[o].reserved) {
+            let last = self.reservations.iter().rposition(|&other| other == o);
+            last.and_then(|last| self.reservations.remove(last));
+            self.origins[o].reserved -= 1;
         }
         self.update_blocked(o);
     }
@@ -139,8 +171,16 @@ impl<C: Clone, W> State<C, W> {
     fn pump(&mut self, now: Instant, out: &mut Actions<C, W>) {
         loop {
             let room = self.conns.len() < self.limits.total();
-            if room && self.reserved > 0 {
-                self.fulfil_reservation(now, out);
+            if room && let Some(o) = self.reservations.pop_front() {
+                self.fulfil(o, now, out);
+                continue;
+            }
+            // The limits may have been lowered since.
+            if self.reservations.len() > self.coming()
+                && let Some(o) = self.reservations.pop_back()
+            {
+                self.origins[o].reserved -= 1;
+                self.rebalance(o, now, out);
                 continue;
             }
             let Some(&(_, o)) = self.blocked.first() else {
@@ -148,7 +188,7 @@ impl<C: Clone, W> State<C, W> {
             };
             if room {
                 self.dial(o, now, out);
-            } else if self.reserved < self.coming() {
+            } else if self.reservations.len() < self.coming() {
                 self.reserve(o);
             } else if let Some(k) = self.idle.front() {
                 self.close(k, CloseCause::Evicted, out);
@@ -167,21 +207,13 @@ impl<C: Clone, W> State<C, W> {
 
     fn reserve(&mut self, o: usize) {
         self.origins[o].reserved += 1;
-        self.reserved += 1;
         self.reservations.push_back(o);
     }
 
-    fn fulfil_reservation(&mut self, now: Instant, out: &mut Actions<C, W>) {
-        let Some(o) = self.reservations.pop_front() else {
-            debug_assert!(false, "each reserved slot stands in the queue of them");
-            self.reserved = 0;
-            return;
-        };
-        let Some(origin) = self.origins.get_mut(o).filter(|origin| origin.reserved > 0) else {
-            return;
-        };
+    /// Gives a free slot to the origin it was reserved for.
+    fn fulfil(&mut self, o: usize, now: Instant, out: &mut Actions<C, W>) {
+        let origin = &mut self.origins[o];
         origin.reserved -= 1;
-        self.reserved -= 1;
         // Its cap may have been lowered since.
         if origin.open < self.limits.per_origin() {
             origin.dialed_at = Some(now);
@@ -205,6 +237,7 @@ impl<C: Clone, W> State<C, W> {
             idle_since: now,
             idle_for: Duration::ZERO,
             ages_at: None,
+            check_at: None,
             listed: [false; 2],
             links: [Links::default(); 2],
         });
