@@ -11,12 +11,15 @@ mod error;
 mod extract;
 mod forward;
 mod gather;
+mod grpc;
 pub mod limit;
 mod load;
 mod middleware;
 mod origin;
 mod pool;
 mod stats;
+#[cfg(feature = "tonic")]
+mod status;
 mod truncate;
 mod upstream;
 
@@ -26,6 +29,7 @@ pub use crate::{
     error::{Error, ErrorKind, Phase},
     forward::{Forward, ForwardBody, ForwardFuture, ForwardedHeaders},
     gather::{Format, Gather, GatherBody, Leg, Legs, Order},
+    grpc::GrpcDeadline,
     load::CompleteOnBodyEnd,
     middleware::{UpstreamLayer, UpstreamService, UpstreamServiceBody, UpstreamServiceFuture},
     origin::Origin,

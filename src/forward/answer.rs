@@ -6,6 +6,7 @@ use http_body_util::{Full, LengthLimitError};
 
 use crate::{
     error::{Error, ErrorKind},
+    grpc::is_grpc,
     middleware::refuse::{RETRY_AFTER, TEXT},
 };
 
@@ -151,12 +152,4 @@ impl Answering {
         }
         response
     }
-}
-
-/// gRPC proper: gRPC-Web has its trailers elsewhere, and its clients know HTTP statuses.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let rest = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.as_bytes().strip_prefix(GRPC.as_bytes()));
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }

@@ -7,6 +7,7 @@ mod extract;
 mod forward;
 mod gateway;
 mod gather;
+mod grpc;
 mod http2;
 mod limits;
 mod middleware;
