@@ -104,13 +104,17 @@ mod connect;
 mod error;
 #[cfg(feature = "axum")]
 mod extract;
+mod forward;
 mod gather;
+mod grpc;
 pub mod limit;
 mod load;
 mod middleware;
 mod origin;
 mod pool;
 mod stats;
+#[cfg(feature = "tonic")]
+mod status;
 mod truncate;
 mod upstream;
 
@@ -118,7 +122,9 @@ pub use crate::{
     config::{Limits, RemainderPolicy, Timeouts},
     connect::public_addresses,
     error::{Error, ErrorKind, Phase},
+    forward::{Forward, ForwardBody, ForwardFuture, ForwardedHeaders},
     gather::{Format, Gather, GatherBody, Leg, Legs, Order},
+    grpc::GrpcDeadline,
     load::CompleteOnBodyEnd,
     middleware::{UpstreamLayer, UpstreamService, UpstreamServiceBody, UpstreamServiceFuture},
     origin::Origin,

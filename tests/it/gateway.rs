@@ -2,7 +2,6 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
     process::Stdio,
     sync::{
         Arc,
@@ -35,11 +34,8 @@ impl Gateway {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = lines
-            .next_line()
-            .await
-            .unwrap()
-            .expect("the gateway serves");
+        let line = lines.next_line().await.unwrap();
+        let line = line.unwrap_or_else(|| panic!("the gateway serves"));
         let address = line
             .strip_prefix("listening on http://")
             .unwrap()
@@ -50,7 +46,7 @@ impl Gateway {
 
     fn command(flags: &[&str]) -> Command {
         // Cargo builds the examples with the tests, beside the tests' own folder.
-        let mut path = PathBuf::from(std::env::current_exe().unwrap());
+        let mut path = std::env::current_exe().unwrap();
         path.pop();
         path.set_file_name("examples");
         let mut command = Command::new(path.join("gateway"));
@@ -59,7 +55,7 @@ impl Gateway {
     }
 
     fn pid(&self) -> u32 {
-        self.process.id().expect("the gateway still runs")
+        self.process.id().unwrap()
     }
 
     fn uri(&self, path: &str) -> String {
