@@ -1,6 +1,10 @@
 //! Behaviour through the public API, over real sockets: one binary, a module per behaviour.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
 
 mod cancel;
 mod caps;
@@ -16,18 +20,16 @@ mod grpc;
 mod http2;
 mod limits;
 mod middleware;
+mod queue;
+mod reuse;
 mod shutdown;
 mod support;
+mod timeouts;
+mod tls;
 mod total;
 mod truncate;
 mod truncate_grpc;
 mod truncate_trailers;
 mod truncate_upstream;
-mod queue;
-mod reuse;
-mod support;
-mod timeouts;
-mod tls;
-mod truncate;
 mod upgrade;
 mod wire;
