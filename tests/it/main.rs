@@ -18,6 +18,7 @@ mod gateway;
 mod gather;
 mod grpc;
 mod http2;
+mod http2_ends;
 mod limits;
 mod middleware;
 mod queue;
