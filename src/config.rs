@@ -193,16 +193,18 @@ pub struct Timeouts {
     pub(crate) connect: Option<Duration>,
     pub(crate) write: Option<Duration>,
     pub(crate) read: Option<Duration>,
+    pub(crate) total: Option<Duration>,
 }
 
 impl Timeouts {
-    /// The same for each of the four phases.
+    /// The same for each of the four phases, and none for the whole.
     pub const fn new(each: Duration) -> Self {
         Self {
             pool: Some(each),
             connect: Some(each),
             write: Some(each),
             read: Some(each),
+            total: None,
         }
     }
 
@@ -241,10 +243,20 @@ impl Timeouts {
         self.read = timeout.into();
         self
     }
+
+    /// The whole exchange, from the call to the end of the response's body, whether or not anybody
+    /// reads that: a body that is held unread for so long loses its connection, and fails when it is
+    /// read again.
+    ///
+    /// Defaults to none.
+    pub fn total(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.total = timeout.into();
+        self
+    }
 }
 
 impl Default for Timeouts {
-    /// 5 s for each phase.
+    /// 5 s for each phase, and none for the whole.
     fn default() -> Self {
         Self::new(Duration::from_secs(5))
     }

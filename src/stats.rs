@@ -27,6 +27,8 @@ pub struct Stats {
     pub cut_and_reused: u64,
     /// Bodies dropped unfinished whose connection was closed.
     pub cut_and_closed: u64,
+    /// Exchanges that were not over within the `total` timeout.
+    pub timed_out_total: u64,
     closed: [u64; CloseCause::ALL.len()],
     timed_out: [u64; PHASES],
 }

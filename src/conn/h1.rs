@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use http::{HeaderValue, Request, Uri, Version, header::HOST, uri::PathAndQuery};
 use hyper::client::conn::http1;
 use tokio::time::Instant;
@@ -46,6 +47,7 @@ pub(super) async fn handshake(
     Ok(Driver {
         http: http.with_upgrades(),
         parked: None,
+        chores: FuturesUnordered::new(),
         clock: Clock::default(),
         guard: Guard::new(conn, pool, id),
     })
@@ -58,6 +60,7 @@ struct Driver<H> {
     http: H,
     /// There is one exchange at a time, and so no more than this.
     parked: Option<Parked>,
+    chores: FuturesUnordered<BoxFuture<'static, ()>>,
     clock: Clock,
     /// Last, since it is dropped after the socket.
     guard: Guard,
@@ -66,8 +69,11 @@ struct Driver<H> {
 impl<H> Driver<H> {
     /// Finishes what an exchange has left. True when hyper must be polled again.
     fn tend(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.parked.is_none() {
-            self.parked = self.guard.conn.take_parked().pop();
+        let (mut parked, chores) = self.guard.conn.take_work();
+        self.chores.extend(chores);
+        while let Poll::Ready(Some(())) = self.chores.poll_next_unpin(cx) {}
+        if let Some(parked) = parked.pop() {
+            self.parked = Some(parked);
         }
         let Some(parked) = &mut self.parked else {
             return false;

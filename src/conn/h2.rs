@@ -146,7 +146,7 @@ type Http = http2::Connection<SlotIo, RequestBody, Tasks>;
 struct Driver {
     /// `None` once it takes no more requests.
     http: Option<Http>,
-    /// The connection's I/O, its streams, and the rests that are read on.
+    /// The connection's I/O, its streams, the rests that are read on, and other chores.
     running: FuturesUnordered<BoxFuture<'static, ()>>,
     tasks: Tasks,
     /// How many streams the upstream allows, as the pool was told.
@@ -217,9 +217,11 @@ impl Driver {
         }
     }
 
-    /// Reads on what was left: each rest on its own, since they share nothing but the socket.
+    /// Takes on what was left: each rest on its own, since they share nothing but the socket.
     fn tend(&mut self) {
-        for mut parked in self.guard.conn.take_parked() {
+        let (parked, chores) = self.guard.conn.take_work();
+        self.running.extend(chores);
+        for mut parked in parked {
             let rest = async move {
                 let until = parked.until;
                 let reading = poll_fn(|cx| parked.poll_rest(cx));

@@ -1,7 +1,7 @@
 //! One connection: what is shared between its driver, the exchange that uses it, and the pool.
 
 use std::{
-    mem,
+    fmt, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::task::AtomicWaker;
+use futures_util::{
+    future::{BoxFuture, FutureExt},
+    task::AtomicWaker,
+};
 use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -65,11 +68,12 @@ pub(crate) struct Conn {
     answered: AtomicBool,
 }
 
-#[derive(Debug)]
 struct Cell {
     /// `None` before the handshake, and once the connection is to end.
     sender: Option<Sender>,
     parked: Vec<Parked>,
+    /// What the driver is asked to run beside the connection.
+    chores: Vec<BoxFuture<'static, ()>>,
     /// Lent to the exchange that is under way, so that one timer serves them all.
     timer: Option<Timer>,
     /// The driver has ended: nobody would look after what is parked.
@@ -79,6 +83,17 @@ struct Cell {
     cause: CloseCause,
     /// What its loss means to those who wait for the connection.
     failure: Option<Error>,
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cell")
+            .field("sender", &self.sender)
+            .field("parked", &self.parked)
+            .field("sending", &self.sending)
+            .field("gone", &self.gone)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether the socket takes what there is to send.
@@ -121,6 +136,7 @@ impl Conn {
             cell: Mutex::new(Cell {
                 sender: None,
                 parked: Vec::new(),
+                chores: Vec::new(),
                 timer: None,
                 gone: false,
                 sending: Sending::Flows,
@@ -217,6 +233,16 @@ impl Conn {
         self.driver.wake();
     }
 
+    /// Has the driver run this beside the connection, for as long as that lasts.
+    pub(crate) fn run(&self, chore: impl Future<Output = ()> + Send + 'static) {
+        let mut cell = self.cell();
+        if !cell.gone {
+            cell.chores.push(chore.boxed());
+            drop(cell);
+            self.driver.wake();
+        }
+    }
+
     // === the pool's side ===
 
     /// Tells the driver to end.
@@ -268,8 +294,10 @@ impl Conn {
         self.clock_moved.swap(false, Ordering::AcqRel)
     }
 
-    fn take_parked(&self) -> Vec<Parked> {
-        mem::take(&mut self.cell().parked)
+    /// What there is for the driver to do: what was left to it, and its chores.
+    fn take_work(&self) -> (Vec<Parked>, Vec<BoxFuture<'static, ()>>) {
+        let mut cell = self.cell();
+        (mem::take(&mut cell.parked), mem::take(&mut cell.chores))
     }
 
     fn write_timeout(&self) -> Option<Duration> {
@@ -299,7 +327,11 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let mut cell = self.conn.cell();
         cell.gone = true;
-        let left = (cell.sender.take(), mem::take(&mut cell.parked));
+        let left = (
+            cell.sender.take(),
+            mem::take(&mut cell.parked),
+            mem::take(&mut cell.chores),
+        );
         drop(cell);
         // Its socket is gone and its slot with it, unless an upgrade has taken them over.
         self.pool.upgraded(self.id);

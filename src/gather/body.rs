@@ -22,8 +22,8 @@ use crate::error::ErrorKind;
 
 /// The body of a [`Gather`](crate::Gather)'s response: what the legs said, as it comes.
 ///
-/// It has no errors of its own, since failures stand in it, and no type parameters, so that handlers
-/// can name it: that costs one allocation a gather.
+/// It has no errors of its own, since failures stand in it, and no type parameters, so that
+/// handlers can name it: that costs one allocation a gather.
 ///
 /// # Cancellation
 ///

@@ -58,10 +58,10 @@ impl Format {
     /// {"done":true,"ok":1,"failed":2}
     /// ```
     ///
-    /// `status` is the upstream's, `text` what it said, `truncated` whether that is, or may be, less
-    /// than all of it. `error.kind` is an RFC 9209 error type or one of `failed` (an error that is
-    /// not this crate's), `given_up` (another request failed, and the gather was to
-    /// [fail fast](crate::Gather::fail_fast)) and `too_many` ([`max_legs`](crate::Gather::max_legs)).
+    /// `status` is the upstream's, `text` what it said, `truncated` whether that is, or may be,
+    /// less than all of it. `error.kind` is an RFC 9209 error type or one of `failed` (an error
+    /// that is not this crate's), `given_up` (another request failed, and the gather was to [fail
+    /// fast](crate::Gather::fail_fast)) and `too_many` ([`max_legs`](crate::Gather::max_legs)).
     /// `ok` counts the legs that were answered with a 2xx status and did not break off. Without the
     /// last line, the whole is incomplete.
     pub fn ndjson() -> Self {

@@ -1,4 +1,5 @@
-//! Several upstream answers as one stream: [`Gather`] is the public side, and holds the docs for it.
+//! Several upstream answers as one stream: [`Gather`] is the public side, and holds the docs for
+//! it.
 //!
 //! [`legs`] runs so many futures at once, [`read`] is one leg from its call to its end, [`order`]
 //! puts what they bring in its place, [`format`] writes it, and [`body`] puts these together.
@@ -16,7 +17,9 @@
 //! that a leg that holds a connection waits for its upstream only, and one that holds none, in the
 //! pool's queue, for legs that do: there is no circle, whatever the width, the caps, the number of
 //! origins and the depth of gathers within gathers. No leg is held up for the sake of this: all
-//! begin at once, and a request's legs wait for another's only where the pool has no room.
+//! begin at once, and a request's legs wait for another's only where the pool has no room. (A loop,
+//! whose legs come back over the wire to wait for a connection of their own pool, is a circle by
+//! itself, and ends in the pool's timeout.)
 //!
 //! What is read ahead is bounded all the same: by the cut, or by the leg's share, and so by
 //! `max_output` for the whole. It is copied out of the upstream's buffers, so that a few bytes do

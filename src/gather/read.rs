@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::ErrorKind,
-    truncate::{Truncate, TruncateBody, Truncation, TruncationOutcome},
+    truncate::{Truncate, TruncateBody},
 };
 
 pin_project! {
@@ -34,7 +34,7 @@ pin_project! {
     #[project = StateProj]
     enum State<S: Service<Request<B>>, B, RB> {
         Head { #[pin] head: Head<S, B> },
-        Body { #[pin] body: TruncateBody<RB>, truncation: Option<Truncation> },
+        Body { #[pin] body: TruncateBody<RB> },
     }
 }
 
@@ -72,20 +72,21 @@ where
             let end = match this.state.as_mut().project() {
                 StateProj::Head { head } => match ready!(head.poll(cx)).result {
                     Ok(response) => {
-                        let (head, body) = this.truncate.apply(response).into_parts();
-                        let truncation = head.extensions.get::<Truncation>().cloned();
-                        let end = refusal(truncation.as_ref());
-                        if end.is_none() {
-                            this.report.status = Some(head.status);
-                            this.state.set(State::Body { body, truncation });
+                        let (head, body) = response.into_parts();
+                        match this.truncate.apply_to_body(&head, body) {
+                            Some(body) => {
+                                this.report.status = Some(head.status);
+                                this.state.set(State::Body { body });
+                                None
+                            }
+                            None => Some(End::Failed(Failure::Kind(ErrorKind::Decode))),
                         }
-                        end
                     }
                     Err(error) => Some(End::Failed(Failure::before_head(&*error))),
                 },
-                StateProj::Body { body, truncation } => {
-                    let frame = ready!(body.poll_frame(cx));
-                    take_in(frame, &mut this.report.text, truncation.as_ref())
+                StateProj::Body { mut body } => {
+                    let frame = ready!(body.as_mut().poll_frame(cx));
+                    take_in(frame, &mut this.report.text, body.is_cut())
                 }
             };
             if let Some(end) = end {
@@ -108,35 +109,20 @@ where
     }
 }
 
-/// What cannot be read as text was refused rather than cut.
-fn refusal(truncation: Option<&Truncation>) -> Option<End> {
-    let is_refused = truncation?.outcome() == TruncationOutcome::Refused;
-    is_refused.then_some(End::Failed(Failure::Kind(ErrorKind::Decode)))
-}
-
 /// Takes a frame in; returns how the leg ended, if it did.
 fn take_in(
     frame: Option<Result<Frame<Bytes>, BoxError>>,
     text: &mut Text,
-    truncation: Option<&Truncation>,
+    is_cut: bool,
 ) -> Option<End> {
     let result = match frame {
         Some(Ok(frame)) => text.push(frame.into_data().ok()?),
         Some(Err(error)) => return Some(End::Failed(Failure::in_body(&*error))),
-        None if is_cut(truncation) => return Some(End::Cut),
+        None if is_cut => return Some(End::Cut),
         None => match text.finish() {
             Ok(()) => return Some(End::Whole),
             full => full,
         },
     };
     result.is_err().then_some(End::Full)
-}
-
-/// What ended exactly at the limit may have gone on.
-fn is_cut(truncation: Option<&Truncation>) -> bool {
-    let outcome = truncation.map(Truncation::outcome);
-    matches!(
-        outcome,
-        Some(TruncationOutcome::Cut { .. } | TruncationOutcome::LimitReached { .. })
-    )
 }

@@ -24,8 +24,8 @@ impl<B> Gather<B> {
     /// # Errors
     ///
     /// None: failures stand in the response. It is 200 as soon as one leg was answered with a 2xx
-    /// status, or if there are no legs; if all failed, it is 502, or 504 if the worst was a timeout,
-    /// or 503 if all were turned away.
+    /// status, or if there are no legs; if all failed, it is 502, or 504 if the worst was a
+    /// timeout, or 503 if all were turned away.
     ///
     /// # Cancellation
     ///
@@ -55,8 +55,8 @@ impl<B> Gather<B> {
     ///
     /// Here a leg may keep its connection while another waits for one: a head that waits for its
     /// turn, a body that the caller has not read. Two callers that do that can wait for each other,
-    /// until the pool's timeout. With [`Order::Completion`], and each body read to its end before
-    /// the next leg is taken, they cannot.
+    /// until the pool's timeout. With [`Order::Completion`](crate::Order::Completion), and each
+    /// body read to its end before the next leg is taken, they cannot.
     ///
     /// The requests are sent as they are; see [`Truncate::prepare`] for cutting the answers.
     pub fn stream<S, RB>(self, service: &S) -> Legs<RB>

@@ -15,39 +15,42 @@ use crate::{
 
 /// Several requests at once, and one answer made of theirs.
 ///
-/// [`send`](Self::send) sends them through any [`Service`](tower::Service) whose responses have a body, and joins the
-/// answers into one response that streams: the first answer goes out as soon as it comes, and the
-/// whole takes as long as the slowest. Its *legs* run in the task of whoever polls it: nothing is
-/// spawned, and dropping the future or the body drops them all.
+/// [`send`](Self::send) sends them through any [`Service`](tower::Service) whose responses have a
+/// body, and joins the answers into one response that streams: the first answer goes out as soon as
+/// it comes, and the whole takes as long as the slowest. Its *legs* run in the task of whoever
+/// polls it: nothing is spawned, and dropping the future or the body drops them all.
 ///
 /// A leg that fails is told in its place, in plain words, and the others go on:
 ///
 /// ```
-/// use axum::{Router, response::IntoResponse, routing::get};
-/// use tower_upstream::{Gather, Truncate};
-/// # use http::{Request, Response};
-/// # use http_body_util::{BodyExt, Empty, Full};
-/// # use tower::{BoxError, Service, ServiceExt, service_fn};
-/// # type Get = Request<Empty<bytes::Bytes>>;
-/// # fn upstream() -> impl Service<Get, Response = Response<Full<bytes::Bytes>>, Error = BoxError, Future: Send>
-/// # + Clone + Send + 'static {
-/// #     service_fn(async |request: Get| match request.uri().host() {
-/// #         Some("down.example") => Err("refused".into()),
-/// #         host => Ok(Response::new(Full::from(format!("Welcome to {}!", host.unwrap())))),
-/// #     })
-/// # }
+/// use axum::{Router, extract::State, response::IntoResponse, routing::get};
+/// use tower_upstream::{Gather, Truncate, Upstream, UpstreamLayer};
 ///
-/// async fn previews() -> impl IntoResponse {
-///     let urls = ["http://a.example/", "http://down.example/", "http://b.example/"];
-///     Gather::get(urls).truncate(Truncate::chars(12)).send(&upstream()).await
+/// async fn previews(upstream: Upstream, State(pages): State<Vec<String>>) -> impl IntoResponse {
+///     Gather::get(pages).truncate(Truncate::chars(12)).send(&upstream).await
 /// }
 ///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let app = Router::new().route("/", get(previews));
-/// # let response = app.oneshot(Request::new(String::new())).await.unwrap();
-/// # let text = response.into_body().collect().await.unwrap().to_bytes();
-/// assert_eq!(text, "Welcome to a\n\n[1: upstream request failed]\n\nWelcome to b");
-/// # });
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use axum::extract::Path;
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let address = listener.local_addr()?;
+/// # let site = Router::new().route("/{page}", get(async |Path(page): Path<String>| {
+/// #     format!("Welcome to {page}, and much more than that")
+/// # }));
+/// # tokio::spawn(async move { axum::serve(listener, site).await });
+/// # let pages = ["a", "no/such/page", "b"].map(|page| format!("http://{address}/{page}")).to_vec();
+/// let upstream = Upstream::builder().build()?;
+/// let app = Router::new()
+///     .route("/", get(previews))
+///     .layer(UpstreamLayer::new(upstream))
+///     .with_state(pages);
+/// # use tower::ServiceExt;
+/// # let request = http::Request::new(axum::body::Body::empty());
+/// # let text = axum::body::to_bytes(app.oneshot(request).await?.into_body(), 1000).await?;
+/// assert_eq!(text, "Welcome to a\n\n[1: status 404 Not Found]\n\nWelcome to b");
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// For programs, [`Format::ndjson`] has one JSON object a line, here each as soon as it is there:
@@ -112,11 +115,11 @@ use crate::{
 ///
 /// # Connections
 ///
-/// A leg of `send` never keeps a connection until its turn comes: it is read on, up to its cut or its
-/// share of [`max_output`](Self::max_output), and what was read waits in memory. So gathers cannot
-/// wait for each other's connections, whatever their width, the pool's caps and how deep they are
-/// nested. A client that reads slowly is another matter: the legs run only as the body is polled, and
-/// a server polls it no faster than it can send.
+/// A leg of `send` never keeps a connection until its turn comes: it is read on, up to its cut or
+/// its share of [`max_output`](Self::max_output), and what was read waits in memory. So gathers
+/// cannot wait for each other's connections, whatever their width, the pool's caps and how deep
+/// they are nested. A client that reads slowly is another matter: the legs run only as the body is
+/// polled, and a server polls it no faster than it can send.
 #[derive(Clone)]
 #[must_use = "nothing is sent before `send` or `stream`"]
 pub struct Gather<B> {
@@ -163,11 +166,13 @@ impl<B> Gather<B> {
         }
     }
 
-    /// Cuts each answer at this limit. Default: only [`max_output`](Self::max_output) limits it.
+    /// Cuts each answer at this limit. Default: only [`max_output`](Self::max_output) limits it,
+    /// which holds beside this too.
     ///
-    /// Whatever its type and status, an answer is cut as text: malformed bytes become U+FFFD, a byte
-    /// order mark is left out and no character is cut in two. One that cannot be read as text, since
-    /// it is compressed or in a multi-byte charset, is a failure. Only for [`send`](Self::send).
+    /// Whatever its type and status, an answer is cut as text: malformed bytes become U+FFFD, a
+    /// byte order mark is left out and no character is cut in two. One that cannot be read as text,
+    /// since it is compressed or in a multi-byte charset, is a failure. Only for
+    /// [`send`](Self::send).
     pub fn truncate(mut self, limit: Truncate) -> Self {
         self.truncate = Some(limit);
         self
@@ -199,7 +204,8 @@ impl<B> Gather<B> {
 
     /// How long the whole may take, from `send` or `stream` on. Default: for ever.
     ///
-    /// What has not ended by then is dropped and reported as timed out, with what it had said so far.
+    /// What has not ended by then is dropped and reported as timed out, with what it had said so
+    /// far.
     ///
     /// # Panics
     ///
@@ -209,8 +215,8 @@ impl<B> Gather<B> {
         self
     }
 
-    /// How many legs may run at once; the next begins when one has ended, in request order. Default:
-    /// all, since the pool has limits of its own; 0 is taken for 1.
+    /// How many legs may run at once; the next begins when one has ended, in request order.
+    /// Default: all, since the pool has limits of its own; 0 is taken for 1.
     ///
     /// A leg has ended when its text is read or cut, for [`send`](Self::send), and when its head is
     /// there, for [`stream`](Self::stream).
@@ -226,11 +232,12 @@ impl<B> Gather<B> {
         self
     }
 
-    /// How many bytes of the upstreams' text come out at most, and may be held in memory until their
-    /// turn comes. Default: 2 MiB. Only for [`send`](Self::send).
+    /// How many bytes of the upstreams' text come out at most, and may be held in memory until
+    /// their turn comes. Default: 2 MiB. Only for [`send`](Self::send).
     ///
     /// Each leg has an equal share of it, whatever the others say, and is cut where that ends; text
-    /// then says so. Counted as UTF-8, before it is escaped for JSON.
+    /// then says so. Counted as UTF-8, before it is escaped for JSON. A server that works on a
+    /// hundred requests at once may hold a hundred times this.
     pub fn max_output(mut self, bytes: usize) -> Self {
         self.max_output = bytes;
         self

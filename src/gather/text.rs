@@ -7,9 +7,9 @@ const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
 
 /// Collects one leg's bytes as UTF-8, within a bound.
 ///
-/// Malformed bytes become U+FFFD, as decoders do it, and a byte order mark at the start is left out:
-/// what is joined with other text must be text itself. Nothing here depends on where the chunks
-/// begin and end.
+/// Malformed bytes become U+FFFD, as decoders do it, and a byte order mark at the start is left
+/// out: what is joined with other text must be text itself. Nothing here depends on where the
+/// chunks begin and end.
 #[derive(Debug, Default)]
 pub(super) struct Text {
     /// Whole characters only.
@@ -41,8 +41,8 @@ impl Text {
         }
     }
 
-    /// Takes a chunk over, if it is plain text that comes first, and nobody else's. Most legs are one
-    /// such piece, cut off and copied already.
+    /// Takes a chunk over, if it is plain text that comes first, and nobody else's. Most legs are
+    /// one such piece, cut off and copied already.
     fn adopt(&mut self, chunk: Bytes) -> Result<(), Bytes> {
         let is_first = self.ready.is_empty() && self.held_len == 0;
         let fits = chunk.len() <= self.room && !chunk.starts_with(BOM);

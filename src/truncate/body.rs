@@ -4,15 +4,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::BoxError;
 
 use super::{
     Truncation, TruncationOutcome,
-    cut::{Cut, Flow, Malformed},
+    cut::Cut,
+    step::{Ending, Mark, Rest, Step, Tail, at_least, is_clear, pass_on, step},
 };
 
 pin_project! {
@@ -23,8 +23,9 @@ pin_project! {
     ///
     /// # Errors
     ///
-    /// Those of the inner body, boxed, if they come before the limit; and malformed text, if
-    /// [`Invalid::Error`](crate::Invalid::Error) asks for it.
+    /// Those of the inner body, boxed, if they come before the limit; malformed text, if
+    /// [`Invalid::Error`](crate::Invalid::Error) asks for it; and content that is not what its coding
+    /// says, or too long for what it gives.
     ///
     /// # Cancellation
     ///
@@ -34,6 +35,8 @@ pin_project! {
         #[pin]
         state: State<B>,
         tally: Tally,
+        // What the trailers of a cut body say, where trailers can arrive.
+        mark: Option<Mark>,
     }
 }
 
@@ -47,18 +50,13 @@ pin_project! {
     }
 }
 
-/// What is still to come when the inner body is gone: data, then trailers or an error.
-#[derive(Default)]
-struct Tail {
-    data: Option<Bytes>,
-    end: Option<Result<HeaderMap, BoxError>>,
-}
-
 /// Keeps count, and tells the outcome when the body ends.
 #[derive(Default)]
 struct Tally {
     bytes: u64,
     original: Option<u64>,
+    outcome: Option<TruncationOutcome>,
+    /// Whoever else wants to know.
     truncation: Option<Truncation>,
 }
 
@@ -69,32 +67,8 @@ pub(super) struct Limit {
     /// The limit is zero.
     pub(super) reached: bool,
     pub(super) original: Option<u64>,
-    pub(super) truncation: Truncation,
-}
-
-/// What comes of one poll of the inner body.
-enum Step {
-    Skip,
-    Emit(Bytes),
-    /// The inner body is of no more use.
-    End(Tail, Ending),
-}
-
-#[derive(Clone, Copy)]
-enum Ending {
-    Complete,
-    Cut,
-    LimitReached,
-    Failed,
-}
-
-/// What is known of the rest of a body, once the limit is reached.
-#[derive(Clone, Copy)]
-enum Rest {
-    Nothing,
-    NoData,
-    Data,
-    Unknown,
+    pub(super) truncation: Option<Truncation>,
+    pub(super) mark: Option<Mark>,
 }
 
 // === impl TruncateBody ===
@@ -105,6 +79,7 @@ impl<B: Body> TruncateBody<B> {
         Self {
             state: State::Inner { body, cut: None },
             tally: Tally::default(),
+            mark: None,
         }
     }
 
@@ -112,7 +87,8 @@ impl<B: Body> TruncateBody<B> {
         let mut tally = Tally {
             bytes: 0,
             original: limit.original,
-            truncation: Some(limit.truncation),
+            outcome: None,
+            truncation: limit.truncation,
         };
         let rest = Rest::of(&body);
         if let Rest::Nothing = rest {
@@ -128,11 +104,21 @@ impl<B: Body> TruncateBody<B> {
         } else {
             State::Inner { body, cut }
         };
-        Self { state, tally }
+        Self {
+            state,
+            tally,
+            mark: limit.mark,
+        }
     }
 }
 
 impl<B> TruncateBody<B> {
+    /// Whether it has ended at the limit, and may have gone on.
+    pub(crate) fn is_cut(&self) -> bool {
+        use TruncationOutcome::{Cut, LimitReached};
+        matches!(self.tally.outcome, Some(Cut { .. } | LimitReached { .. }))
+    }
+
     /// A body of our own, in the place of one that cannot be cut.
     pub(super) fn text(text: &'static str) -> Self {
         let data = Bytes::from_static(text.as_bytes());
@@ -141,6 +127,7 @@ impl<B> TruncateBody<B> {
                 tail: Tail::new(data, None),
             },
             tally: Tally::default(),
+            mark: None,
         }
     }
 }
@@ -162,8 +149,12 @@ where
             let step = match this.state.as_mut().project() {
                 StateProj::Tail { tail } => return Poll::Ready(tail.pop()),
                 StateProj::Inner { mut body, cut } => {
-                    let frame = ready!(body.as_mut().poll_frame(cx));
-                    step(cut.as_mut(), frame, &*body)
+                    if let Some(flow) = cut.as_mut().and_then(Cut::resume) {
+                        pass_on(cut.as_ref(), this.mark, flow, &*body)
+                    } else {
+                        let frame = ready!(body.as_mut().poll_frame(cx));
+                        step(cut.as_mut(), this.mark, frame, &*body)
+                    }
                 }
             };
             match step {
@@ -192,12 +183,13 @@ where
         match &self.state {
             State::Inner { body, cut } => {
                 let hint = body.size_hint();
-                match cut {
-                    Some(cut) => cut.size_hint(&hint),
-                    None => hint,
+                let hint = cut.as_ref().map_or(hint, |cut| cut.size_hint(&hint));
+                if self.mark.is_some() {
+                    return at_least(hint.lower());
                 }
+                hint
             }
-            State::Tail { tail } => SizeHint::with_exact(tail.length()),
+            State::Tail { tail } => tail.size_hint(),
         }
     }
 }
@@ -208,106 +200,6 @@ impl<B> fmt::Debug for TruncateBody<B> {
             .field("bytes", &self.tally.bytes)
             .field("ended", &matches!(self.state, State::Tail { .. }))
             .finish_non_exhaustive()
-    }
-}
-
-// === impl Step ===
-
-/// Decides what one poll of `body`, whose result was `frame`, comes to.
-fn step<B>(cut: Option<&mut Cut>, frame: Option<Result<Frame<B::Data>, B::Error>>, body: &B) -> Step
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
-    let frame = match frame {
-        None => return finish(cut, None),
-        Some(Err(error)) => return Step::fail(Bytes::new(), error.into()),
-        Some(Ok(frame)) => frame,
-    };
-    match frame.into_data() {
-        Ok(mut data) => {
-            let chunk = data.copy_to_bytes(data.remaining());
-            pass_on(cut, chunk, body)
-        }
-        Err(frame) => match frame.into_trailers() {
-            Ok(trailers) => finish(cut, Some(trailers)),
-            Err(_) => Step::Skip,
-        },
-    }
-}
-
-fn pass_on<B: Body>(mut cut: Option<&mut Cut>, chunk: Bytes, body: &B) -> Step {
-    let flow = match &mut cut {
-        Some(cut) => cut.cut(chunk),
-        None => Flow::More(chunk),
-    };
-    match flow {
-        // A reader that sees this body ended does not poll it again: its end is told with its last
-        // frame.
-        Flow::More(data) if body.is_end_stream() && is_clear(cut.as_deref()) => {
-            Step::End(Tail::new(data, None), Ending::Complete)
-        }
-        Flow::More(data) => Step::emit(data),
-        Flow::Limit { last, dropped } => {
-            let rest = if dropped { Rest::Data } else { Rest::of(body) };
-            match rest {
-                // All there is has passed, but for trailers.
-                Rest::NoData => Step::emit(last),
-                _ => Step::End(Tail::new(last, None), rest.ending()),
-            }
-        }
-        Flow::Malformed { before } => Step::fail(before, Malformed.into()),
-    }
-}
-
-/// The inner body ended before the limit, with or without trailers.
-fn finish(cut: Option<&mut Cut>, trailers: Option<HeaderMap>) -> Step {
-    match cut.map_or(Ok(Bytes::new()), Cut::finish) {
-        Ok(carry) => Step::End(Tail::new(carry, trailers.map(Ok)), Ending::Complete),
-        Err(malformed) => Step::fail(Bytes::new(), malformed.into()),
-    }
-}
-
-fn is_clear(cut: Option<&Cut>) -> bool {
-    cut.is_none_or(Cut::is_clear)
-}
-
-impl Step {
-    fn emit(data: Bytes) -> Self {
-        if data.is_empty() {
-            Self::Skip
-        } else {
-            Self::Emit(data)
-        }
-    }
-
-    fn fail(before: Bytes, error: BoxError) -> Self {
-        Self::End(Tail::new(before, Some(Err(error))), Ending::Failed)
-    }
-}
-
-// === impl Tail ===
-
-impl Tail {
-    fn new(data: Bytes, end: Option<Result<HeaderMap, BoxError>>) -> Self {
-        let data = Some(data).filter(|data| !data.is_empty());
-        Self { data, end }
-    }
-
-    fn pop(&mut self) -> Option<Result<Frame<Bytes>, BoxError>> {
-        if let Some(data) = self.data.take() {
-            return Some(Ok(Frame::data(data)));
-        }
-        let end = self.end.take()?;
-        Some(end.map(Frame::trailers))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.data.is_none() && self.end.is_none()
-    }
-
-    fn length(&self) -> u64 {
-        self.data.as_ref().map_or(0, |data| data.len() as u64)
     }
 }
 
@@ -329,32 +221,9 @@ impl Tally {
             Ending::LimitReached => TruncationOutcome::LimitReached { bytes },
             Ending::Failed => TruncationOutcome::Failed,
         };
+        self.outcome = Some(outcome);
         if let Some(truncation) = self.truncation.take() {
             truncation.settle(outcome);
-        }
-    }
-}
-
-// === impl Rest ===
-
-impl Rest {
-    fn of<B: Body>(body: &B) -> Self {
-        if body.is_end_stream() {
-            return Self::Nothing;
-        }
-        let hint = body.size_hint();
-        match hint.lower() {
-            0 if hint.exact().is_some() => Self::NoData,
-            0 => Self::Unknown,
-            _ => Self::Data,
-        }
-    }
-
-    fn ending(self) -> Ending {
-        match self {
-            Self::Nothing | Self::NoData => Ending::Complete,
-            Self::Data => Ending::Cut,
-            Self::Unknown => Ending::LimitReached,
         }
     }
 }

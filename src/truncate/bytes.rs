@@ -42,7 +42,11 @@ mod tests {
     fn a_limit_beyond_any_body_overflows_nothing() {
         let mut cut = ByteCut::new(u64::MAX);
         let chunk = Bytes::from_static(b"all of it");
-        assert_eq!(cut.cut(chunk.clone()), Flow::More(chunk), "all passes");
+        let flow = cut.cut(chunk.clone());
+        assert!(
+            matches!(flow, Flow::More(all) if all == chunk),
+            "all passes"
+        );
         assert_eq!(
             cut.bounds(u64::MAX, None),
             (u64::MAX - 9, u64::MAX - 9),

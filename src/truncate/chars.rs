@@ -1,15 +1,17 @@
-use std::str::from_utf8;
+use std::{mem, str::from_utf8};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{
     Invalid,
-    cut::{Flow, Malformed, front},
+    cut::{Flow, Malformed, front, join},
 };
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
-const MAX_CHAR: u64 = 4;
+
+/// The longest character of UTF-8, in bytes.
+pub(super) const MAX_CHAR: u64 = 4;
 
 /// Lets the first `left` characters of UTF-8 text pass.
 ///
@@ -61,7 +63,10 @@ impl CharCut {
             None => front(&chunk, scan.end),
         };
         if scan.malformed {
-            return Flow::Malformed { before: kept };
+            return Flow::Failed {
+                before: kept,
+                error: Malformed.into(),
+            };
         }
         if self.left == 0 {
             return Flow::Limit {
@@ -74,13 +79,17 @@ impl CharCut {
     }
 
     pub(super) fn finish(&mut self) -> Result<Bytes, Malformed> {
-        let carry = std::mem::take(&mut self.carry);
+        let carry = mem::take(&mut self.carry);
         match self.invalid {
             _ if carry.is_empty() => Ok(carry),
             Invalid::Keep => Ok(carry),
             Invalid::Replace => Ok(Bytes::from_static(REPLACEMENT)),
             Invalid::Error => Err(Malformed),
         }
+    }
+
+    pub(super) fn rewrites(&self) -> bool {
+        self.invalid == Invalid::Replace
     }
 
     pub(super) fn is_clear(&self) -> bool {
@@ -114,8 +123,7 @@ impl CharCut {
         let length = chunk.len();
         chunk.truncate(self.reach(length));
         let cropped = chunk.len() < length;
-        let carry = std::mem::take(&mut self.carry);
-        ([&carry[..], &chunk[..]].concat().into(), cropped)
+        (join(&mut self.carry, chunk), cropped)
     }
 
     /// How many of `length` bytes can matter: those of `left` units and of a mark before them.
@@ -148,7 +156,7 @@ impl CharCut {
                 Ok(_) => (rest, None),
                 Err(error) => (&rest[..error.valid_up_to()], Some(error.error_len())),
             };
-            let taken = self.take(valid);
+            let taken = take(&mut self.left, valid);
             if let Some(replaced) = &mut scan.replaced {
                 replaced.extend_from_slice(&valid[..taken]);
             }
@@ -173,19 +181,18 @@ impl CharCut {
         }
         scan
     }
+}
 
-    /// Takes up to `left` characters of valid text and returns how many bytes they are.
-    fn take(&mut self, valid: &[u8]) -> usize {
-        let starts = |byte: &u8| byte & 0xC0 != 0x80;
-        let count = valid.iter().filter(|byte| starts(byte)).count() as u64;
-        if count <= self.left {
-            self.left -= count;
-            return valid.len();
-        }
-        // Fewer than the characters that are there, whose number is a usize.
-        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
-        self.left = 0;
-        let mut places = valid.iter().enumerate().filter(|(_, byte)| starts(byte));
-        places.nth(left).map_or(valid.len(), |(place, _)| place)
+/// Takes up to `left` characters of valid UTF-8 and returns how many bytes they are.
+pub(super) fn take(left: &mut u64, valid: &[u8]) -> usize {
+    let starts = |byte: &u8| byte & 0xC0 != 0x80;
+    let count = valid.iter().filter(|byte| starts(byte)).count() as u64;
+    if count <= *left {
+        *left -= count;
+        return valid.len();
     }
+    // Fewer than the characters that are there, whose number is a usize.
+    let nth = usize::try_from(mem::take(left)).unwrap_or(usize::MAX);
+    let mut places = valid.iter().enumerate().filter(|(_, byte)| starts(byte));
+    places.nth(nth).map_or(valid.len(), |(place, _)| place)
 }

@@ -4,9 +4,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
     Truncate,
-    media::Media,
+    media::{self, Media},
+    request::Asked,
     spec::Unit,
-    verdict::{Fate, Plan, stated_length},
+    step::Mark,
+    verdict::{Fate, Plan, Reading, stated_length},
 };
 
 /// RFC 9651 §3.3.1: no integer in a structured field is longer than fifteen digits.
@@ -21,8 +23,13 @@ const DIGESTS: [&str; 5] = [
     "content-md5",
 ];
 
-/// Makes the headers true of what passes.
-pub(super) fn rewrite(headers: &mut HeaderMap, spec: &Truncate, plan: &Plan) {
+/// Makes the headers true of what passes. `trailer` is what may come behind it.
+pub(super) fn rewrite(
+    headers: &mut HeaderMap,
+    spec: &Truncate,
+    plan: &Plan,
+    trailer: Option<&Mark>,
+) {
     // It belongs to the connection that the body came over, and our framing is our server's.
     headers.remove(header::TRANSFER_ENCODING);
     if plan.fate == Fate::Uncut {
@@ -35,20 +42,56 @@ pub(super) fn rewrite(headers: &mut HeaderMap, spec: &Truncate, plan: &Plan) {
     if let Some(length) = plan.passes {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    for name in DIGESTS {
-        headers.remove(name);
-    }
+    forget_digests(headers);
     if let Some(range) = &plan.range {
         // Part of a range is still part of the same representation: its validators stay true.
         headers.insert(header::CONTENT_RANGE, range.clone());
     } else {
         forget_the_whole(headers);
     }
+    if plan.codings.is_some() {
+        headers.remove(header::CONTENT_ENCODING);
+        if !media::lists(headers, &header::VARY, "accept-encoding") {
+            let vary = HeaderValue::from_static("accept-encoding");
+            headers.append(header::VARY, vary);
+        }
+    }
+    if let Reading::Charset(_) = plan.reading
+        && let Some(kind) = media::text(headers, &header::CONTENT_TYPE)
+        && let Ok(kind) = HeaderValue::try_from(media::as_utf8(kind))
+    {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
     if plan.fate == Fate::Cut {
         headers.remove(header::TRAILER);
         if let Some(value) = content_truncated(spec, plan.length) {
             headers.insert(spec.header.clone(), value);
         }
+    }
+    if let Some((name, _)) = trailer.map(AsRef::as_ref)
+        && plan.reading != Reading::Messages
+    {
+        headers.append(header::TRAILER, HeaderValue::from(name.clone()));
+    }
+}
+
+/// The trailer for a body that may be cut, where one can arrive: gRPC always has trailers.
+///
+/// The header has told of a cut that is certain; of one that is not, only a trailer can.
+pub(super) fn trailer(spec: &Truncate, asked: &Asked, plan: &Plan) -> Option<Mark> {
+    let is_grpc = plan.reading == Reading::Messages;
+    let is_open = plan.fate == Fate::Unknown && plan.passes.is_none() && plan.has_content;
+    if !is_open || !(asked.trailers || is_grpc) {
+        return None;
+    }
+    let value = content_truncated(spec, plan.length.filter(|_| !is_grpc))?;
+    Some(Box::new((spec.header.clone(), value)))
+}
+
+/// Removes what would not match the content any more, from headers or trailers.
+pub(super) fn forget_digests(headers: &mut HeaderMap) {
+    for name in DIGESTS {
+        headers.remove(name);
     }
 }
 
@@ -75,10 +118,11 @@ fn forget_the_whole(headers: &mut HeaderMap) {
 }
 
 /// The value of `Content-Truncated`, a structured field: what cut the body short, and where.
-pub(super) fn content_truncated(spec: &Truncate, length: Option<u64>) -> Option<HeaderValue> {
+fn content_truncated(spec: &Truncate, length: Option<u64>) -> Option<HeaderValue> {
     let unit = match spec.unit {
         Unit::Bytes => "byte",
         Unit::Chars => "char",
+        Unit::Messages => "message",
     };
     let integer = |value: &u64| *value <= LONGEST_INTEGER;
     let mut value = String::from("length");

@@ -51,6 +51,15 @@ impl<'a> Media<'a> {
         self.starts_with("application/grpc")
     }
 
+    /// gRPC's own framing.
+    pub(super) fn is_grpc(&self) -> bool {
+        self.is("application/grpc") || self.starts_with("application/grpc+")
+    }
+
+    pub(super) fn label(&self) -> Option<&'a str> {
+        self.charset
+    }
+
     pub(super) fn charset(&self) -> Charset {
         match self.charset {
             // RFC 8259 §8.1: JSON is UTF-8, whatever a parameter says.
@@ -71,15 +80,29 @@ impl<'a> Media<'a> {
     }
 }
 
+/// The same type, of text that is UTF-8 now.
+pub(super) fn as_utf8(kind: &str) -> String {
+    let parts = split_unquoted(kind).map(|part| match parameter(part, "charset") {
+        Some(_) => " charset=utf-8",
+        None => part,
+    });
+    parts.collect::<Vec<_>>().join(";")
+}
+
+/// The codings of a body in the order in which they were applied, but for those that change nothing;
+/// `None` if they cannot be read.
+pub(super) fn codings(headers: &HeaderMap) -> Option<Vec<&str>> {
+    let mut names = Vec::new();
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        names.extend(value.to_str().ok()?.split(',').map(str::trim));
+    }
+    names.retain(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"));
+    Some(names)
+}
+
 /// Whether the body is as it was written: no coding, or none that changes it.
 pub(super) fn is_identity(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(header::CONTENT_ENCODING);
-    codings.iter().all(|value| {
-        value.to_str().is_ok_and(|value| {
-            let mut names = value.split(',').map(str::trim);
-            names.all(|name| name.is_empty() || name.eq_ignore_ascii_case("identity"))
-        })
-    })
+    codings(headers).is_some_and(|names| names.is_empty())
 }
 
 /// Whether a comma-separated field has `token` among its members.
@@ -97,43 +120,67 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a 
 }
 
 fn charset(label: &str) -> Charset {
-    const SINGLE: [&str; 11] = [
-        "iso-8859-",
-        "iso8859-",
-        "iso_8859-",
+    const SINGLE: &[&str] = &[
+        "iso-8859",
+        "iso8859",
+        "iso_8859",
+        "latin",
+        "l1",
         "windows-125",
         "windows-874",
         "cp125",
-        "latin",
-        "koi8-",
+        "x-cp125",
+        "dos-874",
+        "tis-620",
+        "koi",
+        "cskoi",
         "macintosh",
         "x-mac-",
         "ibm866",
+        "cp866",
+        "ibm819",
+        "cp819",
+        "csisolatin",
+        "x-user-defined",
     ];
-    const OTHER: [&str; 17] = [
+    const OTHER: &[&str] = &[
         "utf-16",
         "utf-32",
         "utf-7",
         "ucs-2",
+        "csunicode",
         "unicode",
         "shift",
         "sjis",
         "x-sjis",
+        "csshift",
         "ms_kanji",
+        "ms932",
         "windows-31j",
         "gb",
         "x-gbk",
+        "csgb",
+        "chinese",
         "big5",
+        "cn-big5",
+        "x-x-big5",
+        "csbig5",
         "euc-",
+        "x-euc-",
+        "cseuc",
         "ks_c_5601",
+        "ksc",
+        "korean",
+        "windows-949",
         "iso-2022-",
+        "csiso2022",
         "hz-gb",
     ];
     let label = label.to_ascii_lowercase();
     let among = |names: &[&str]| names.iter().any(|name| label.starts_with(name));
-    if among(&SINGLE) {
+    if among(SINGLE) {
         Charset::SingleByte
-    } else if among(&OTHER) && label != "unicode-1-1-utf-8" {
+    } else if among(OTHER) && label != "unicode-1-1-utf-8" {
         Charset::Other
     } else {
         Charset::Utf8
@@ -185,6 +232,9 @@ mod tests {
             ("text/plain; charset=unicode-1-1-utf-8", Charset::Utf8),
             ("text/plain; charset=Shift_JIS", Charset::Other),
             ("text/plain; charset=utf-16", Charset::Other),
+            ("text/plain; charset=latin1", Charset::SingleByte),
+            ("text/plain; charset=cskoi8r", Charset::SingleByte),
+            ("text/plain; charset=csUnicode", Charset::Other),
             ("text/plain; charset=gb18030", Charset::Other),
             ("text/plain; a=\"b; charset=utf-16\"", Charset::Utf8),
             ("text/plain; a=\"\\\";\"; charset=utf-16", Charset::Other),

@@ -1,6 +1,6 @@
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 
-use super::media::Media;
+use super::media::{self, Media};
 
 /// What of a request decides how its response can be cut.
 #[derive(Clone, Copy, Debug)]
@@ -9,17 +9,25 @@ pub(super) struct Asked {
     pub(super) head: bool,
     /// A success is not a response with content but a tunnel.
     pub(super) connect: bool,
+    /// Trailers can arrive: HTTP/2 has them always, HTTP/1.1 for a client that asks for them.
+    pub(super) trailers: bool,
 }
 
 impl Asked {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
-        Self::with(request.method())
+        let is_asked = media::lists(request.headers(), &header::TE, "trailers");
+        let trailers = request.version() >= Version::HTTP_2 || is_asked;
+        Self {
+            trailers,
+            ..Self::with(request.method())
+        }
     }
 
     pub(super) fn with(method: &Method) -> Self {
         Self {
             head: method == Method::HEAD,
             connect: method == Method::CONNECT,
+            trailers: false,
         }
     }
 }

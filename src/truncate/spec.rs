@@ -1,4 +1,4 @@
-use http::{HeaderName, Method, Request, Response};
+use http::{HeaderName, Method, Request, Response, response};
 use http_body::Body;
 
 use super::{TruncateBody, TruncateLayer, apply, request, request::Asked};
@@ -13,17 +13,25 @@ use super::{TruncateBody, TruncateLayer, apply, request, request::Asked};
 /// response's extensions, always tells how it ended.
 ///
 /// The inner body is dropped in the very poll that reaches the limit, so a connection behind it is
-/// free from then on. An error before the limit is passed on: a body that failed never ends cleanly.
+/// free from then on. An error before the limit is passed on, as a status if it is gRPC: a body that
+/// failed never ends well.
 ///
 /// # What is cut
 ///
-/// Successful responses whose content is text, whose coding is identity and whose charset is UTF-8,
-/// or for [`bytes`](Self::bytes) any. Everything else cannot be cut and falls under
-/// [`uncuttable`](Self::uncuttable): other types, which are invalid without their end (unless
-/// [`any_type`](Self::any_type) says otherwise), event streams, compressed bodies, multi-byte
-/// charsets, gRPC, and partial content, but for a single range of bytes. Responses without content
-/// (to `HEAD`; 204, 205, 304), upgrades and tunnels are never cut; those to `HEAD` and 304 get the
-/// headers that the content would have had.
+/// Successful responses whose content is text, without a coding and in UTF-8 or a charset of one byte
+/// a character. With the feature `charset`, text in other charsets is cut too, and becomes UTF-8; with
+/// the feature `decompression`, `gzip`, `deflate`, `br` and `zstd` are taken off, two of them at most,
+/// and of the compressed bytes no more are read than 64 KiB and eight for each unit of the limit. By
+/// [`bytes`](Self::bytes) any charset is cut.
+///
+/// Everything else cannot be cut and falls under [`uncuttable`](Self::uncuttable): other types, which
+/// are invalid without their end (unless [`any_type`](Self::any_type) says otherwise), event streams,
+/// other codings and charsets, gRPC, and partial content, but for a single range of bytes. With
+/// [`grpc_messages`](Self::grpc_messages) it is the other way round: only gRPC is cut. What is known to
+/// be within the limit by its length always passes as it is.
+///
+/// Responses without content (to `HEAD`; 204, 205, 304), upgrades and tunnels are never cut; those to
+/// `HEAD` and 304 get the headers that the content would have had.
 ///
 /// # Example
 ///
@@ -64,6 +72,8 @@ pub struct Truncate {
     pub(super) any_type: bool,
     pub(super) any_status: bool,
     pub(super) obey_no_transform: bool,
+    pub(super) take: bool,
+    pub(super) longest_message: Option<u64>,
     pub(super) header: HeaderName,
 }
 
@@ -72,6 +82,7 @@ pub struct Truncate {
 pub(super) enum Unit {
     Bytes,
     Chars,
+    Messages,
 }
 
 /// What becomes of malformed UTF-8 in a body that is cut by characters.
@@ -81,7 +92,8 @@ pub(super) enum Unit {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalid {
-    /// It passes as it is: what is let through is byte for byte what the body had. The default.
+    /// It passes as it is: what is let through is byte for byte what the body had. The default. In
+    /// text that had to be decoded from another charset it becomes U+FFFD.
     #[default]
     Keep,
     /// The result is proper UTF-8, to be joined with other text: U+FFFD stands for what is
@@ -114,6 +126,17 @@ impl Truncate {
         Self::new(Unit::Chars, limit)
     }
 
+    /// Lets `limit` messages of a gRPC response through, each whole.
+    ///
+    /// A stream that goes on ends there with the status `RESOURCE_EXHAUSTED`, so that nobody takes it
+    /// for complete; with [`take`](Self::take) it ends with `OK`. A stream of exactly `limit` messages
+    /// keeps its own status. If the upstream breaks off, the status is `UNAVAILABLE`; if it ends well
+    /// inside a message, which clients take for a good end, `INTERNAL`. gRPC-Web is not cut from outside: put the layer
+    /// inside the one that translates it.
+    pub fn grpc_messages(limit: u64) -> Self {
+        Self::new(Unit::Messages, limit)
+    }
+
     fn new(unit: Unit, limit: u64) -> Self {
         Self {
             unit,
@@ -123,6 +146,8 @@ impl Truncate {
             any_type: false,
             any_status: false,
             obey_no_transform: false,
+            take: false,
+            longest_message: None,
             header: HeaderName::from_static("content-truncated"),
         }
     }
@@ -159,6 +184,21 @@ impl Truncate {
         self
     }
 
+    /// Ends a gRPC response that is cut with the status `OK`: the first messages are all that is
+    /// wanted. By default it ends with `RESOURCE_EXHAUSTED`.
+    pub fn take(mut self) -> Self {
+        self.take = true;
+        self
+    }
+
+    /// The length in bytes of the longest gRPC message that may pass, as it is on the wire. Before a
+    /// longer one the response ends with `RESOURCE_EXHAUSTED`, and nothing of it passes. Default: any
+    /// length.
+    pub fn longest_message(mut self, bytes: u64) -> Self {
+        self.longest_message = Some(bytes);
+        self
+    }
+
     /// The name of the header that tells of a cut. Default `content-truncated`.
     pub fn header(mut self, name: HeaderName) -> Self {
         self.header = name;
@@ -177,7 +217,9 @@ impl Truncate {
     /// condition guards against a lost update. A gRPC request is left as it is. The layer does this
     /// by itself.
     pub fn prepare<B>(&self, request: &mut Request<B>) {
-        request::prepare(request);
+        if self.unit != Unit::Messages {
+            request::prepare(request);
+        }
     }
 
     /// Cuts the response to a `GET`.
@@ -195,5 +237,15 @@ impl Truncate {
         response: Response<B>,
     ) -> Response<TruncateBody<B>> {
         apply::apply(self, &Asked::with(method), response)
+    }
+
+    /// Cuts the body of a response to a `GET` whose head goes no further: nothing is rewritten, and
+    /// only the body tells how it ended. `None` if it is refused.
+    pub(crate) fn apply_to_body<B: Body>(
+        &self,
+        head: &response::Parts,
+        body: B,
+    ) -> Option<TruncateBody<B>> {
+        apply::apply_to_body(self, &Asked::with(&Method::GET), head, body)
     }
 }

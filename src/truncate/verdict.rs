@@ -5,6 +5,8 @@ use http_body::SizeHint;
 
 use super::{
     Invalid, Truncate,
+    coding::Codings,
+    encoding::Encoding,
     media::{self, Charset, Media},
     request::Asked,
     spec::Unit,
@@ -25,6 +27,8 @@ pub(super) enum Verdict {
 pub(super) struct Plan {
     pub(super) fate: Fate,
     pub(super) reading: Reading,
+    /// What has to be taken off before that.
+    pub(super) codings: Option<Codings>,
     /// The length of the whole body, if it is known.
     pub(super) length: Option<u64>,
     /// The length of what passes, if it is known.
@@ -50,6 +54,8 @@ pub(super) enum Fate {
 pub(super) enum Reading {
     Bytes,
     Utf8,
+    Charset(Encoding),
+    Messages,
 }
 
 pub(super) fn decide(
@@ -61,47 +67,75 @@ pub(super) fn decide(
     if is_exempt(spec, asked, head.status) {
         return Verdict::Exempt;
     }
+    let headers = &head.headers;
     let has_content = !asked.head && head.status != StatusCode::NOT_MODIFIED;
-    let length = length(has_content, &head.headers, hint);
-    let whole = Plan {
+    let length = length(has_content, headers, hint);
+    if !is_within(spec, headers, length) {
+        let plan = shorten(spec, head, has_content, length);
+        return plan.map_or(Verdict::Uncuttable, Verdict::Limit);
+    }
+    // It stays in its charset: its bytes are enough to hold it to its word.
+    let reading = match reading(spec, headers) {
+        None | Some(Reading::Charset(_)) => Reading::Bytes,
+        Some(reading) => reading,
+    };
+    Verdict::Limit(Plan {
         fate: Fate::Uncut,
-        reading: Reading::Bytes,
+        reading,
+        codings: None,
         length,
         passes: length,
         has_content,
         range: None,
-    };
-    if is_within(spec, &head.headers, length) {
-        let reading = reading(spec, &head.headers).unwrap_or(Reading::Bytes);
-        return Verdict::Limit(Plan { reading, ..whole });
-    }
+    })
+}
+
+/// How to shorten a body, if that is possible.
+fn shorten(
+    spec: &Truncate,
+    head: &response::Parts,
+    has_content: bool,
+    length: Option<u64>,
+) -> Option<Plan> {
     if !is_cuttable(spec, head) {
-        return Verdict::Uncuttable;
+        return None;
     }
-    let Some(reading) = reading(spec, &head.headers) else {
-        return Verdict::Uncuttable;
-    };
+    let headers = &head.headers;
+    let reading = reading(spec, headers)?;
+    let codings = codings(spec, head)?;
+    // What a coded body holds may be of any length.
+    let length = length.filter(|_| codings.is_none());
     let fate = fate(spec, reading, length);
-    let range = if head.status == StatusCode::PARTIAL_CONTENT {
-        let Some(range) = shorter_range(spec, &head.headers, length) else {
-            return Verdict::Uncuttable;
-        };
-        Some(range)
-    } else {
-        None
+    let range = match head.status {
+        StatusCode::PARTIAL_CONTENT => Some(shorter_range(spec, headers, length)?),
+        _ => None,
     };
     let passes = match (fate, reading) {
+        (_, Reading::Messages) => None,
         _ if spec.limit == 0 => Some(0),
         (Fate::Cut, Reading::Bytes) => Some(spec.limit),
         _ => None,
     };
-    Verdict::Limit(Plan {
+    Some(Plan {
         fate,
         reading,
+        codings,
+        length,
         passes,
+        has_content,
         range,
-        ..whole
     })
+}
+
+/// What to take off a body, or `None` if that is not possible. Messages have their own codings.
+fn codings(spec: &Truncate, head: &response::Parts) -> Option<Option<Codings>> {
+    let names = media::codings(&head.headers)?;
+    if names.is_empty() {
+        return Some(None);
+    }
+    let may_decode = spec.unit != Unit::Messages && head.status != StatusCode::PARTIAL_CONTENT;
+    let codings = Codings::of(&names).filter(|_| may_decode);
+    codings.map(Some)
 }
 
 fn is_exempt(spec: &Truncate, asked: &Asked, status: StatusCode) -> bool {
@@ -133,7 +167,8 @@ pub(super) fn stated_length(headers: &HeaderMap) -> Option<u64> {
 /// Whether the body is within the limit, whatever it is. No unit is shorter than a byte.
 fn is_within(spec: &Truncate, headers: &HeaderMap, length: Option<u64>) -> bool {
     let is_as_written = !replaces(spec) && media::is_identity(headers);
-    length.is_some_and(|length| length == 0 || length <= spec.limit && is_as_written)
+    let is_short = |length| spec.unit != Unit::Messages && length <= spec.limit;
+    length.is_some_and(|length| length == 0 || is_short(length) && is_as_written)
 }
 
 fn is_cuttable(spec: &Truncate, head: &response::Parts) -> bool {
@@ -143,19 +178,29 @@ fn is_cuttable(spec: &Truncate, head: &response::Parts) -> bool {
         !spec.obey_no_transform || !media::lists(headers, &header::CACHE_CONTROL, "no-transform");
     // A 304 seldom says its type. What it has are headers of a body that may be cut.
     let is_not_modified = head.status == StatusCode::NOT_MODIFIED;
-    let is_right_type = spec.any_type || media.is_plain_text() || is_not_modified;
-    may_change && is_right_type && !media.is_any_grpc() && media::is_identity(headers)
+    let is_right_type = match spec.unit {
+        Unit::Messages => media.is_grpc(),
+        _ if media.is_any_grpc() => false,
+        _ => spec.any_type || media.is_plain_text() || is_not_modified,
+    };
+    may_change && is_right_type
 }
 
 /// How to count, or `None` if it takes a decoder that is not there.
 fn reading(spec: &Truncate, headers: &HeaderMap) -> Option<Reading> {
-    if spec.unit == Unit::Bytes {
-        return Some(Reading::Bytes);
+    match spec.unit {
+        Unit::Bytes => return Some(Reading::Bytes),
+        Unit::Messages => return Some(Reading::Messages),
+        Unit::Chars => {}
     }
-    match Media::of(headers).charset() {
+    let media = Media::of(headers);
+    let encoding = || Encoding::of(media.label()?).map(Reading::Charset);
+    match media.charset() {
+        Charset::Utf8 => Some(Reading::Utf8),
         Charset::SingleByte if !replaces(spec) => Some(Reading::Bytes),
-        Charset::Utf8 | Charset::SingleByte => Some(Reading::Utf8),
-        Charset::Other => None,
+        // Without a decoder, what can be shown of it is its ASCII.
+        Charset::SingleByte => encoding().or(Some(Reading::Utf8)),
+        Charset::Other => encoding(),
     }
 }
 
@@ -165,6 +210,7 @@ fn fate(spec: &Truncate, reading: Reading, length: Option<u64>) -> Fate {
     let most = match reading {
         Reading::Bytes => limit,
         Reading::Utf8 => limit.saturating_mul(4).saturating_add(3),
+        Reading::Charset(_) | Reading::Messages => return Fate::Unknown,
     };
     match length {
         Some(length) if length > most => Fate::Cut,

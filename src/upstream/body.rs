@@ -9,7 +9,11 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::{failure, head::Late};
+use super::{
+    failure,
+    head::Late,
+    total::{Deadline, Watched},
+};
 use crate::{
     conn::ReadTimer,
     error::{Error, ErrorKind},
@@ -25,11 +29,17 @@ use crate::{
 /// The `read` timeout runs while whoever polls it waits for the upstream, and never while nobody
 /// does. After its end or an error it is empty.
 pub struct UpstreamBody {
-    /// `None` once it has ended.
-    open: Option<Open>,
+    state: State,
 }
 
-struct Open {
+enum State {
+    Own(Option<Open>),
+    /// Under a deadline that also runs while nobody polls.
+    Watched(Watched),
+}
+
+/// A body that has not ended; it is taken out of its place when it has.
+pub(super) struct Open {
     body: Incoming,
     lease: Lease,
     timer: ReadTimer,
@@ -38,20 +48,21 @@ struct Open {
 }
 
 impl UpstreamBody {
-    pub(super) fn new(body: Incoming, lease: Lease, timer: ReadTimer, reusable: bool) -> Self {
-        let open = Open {
-            body,
-            lease,
-            timer,
-            reusable,
+    pub(super) fn new(open: Open, deadline: Option<Deadline>) -> Self {
+        let origin = open.lease.conn().origin().clone();
+        let mut open = Some(open);
+        complete_at_end(&mut open);
+        let state = match (open, deadline) {
+            (Some(open), Some(deadline)) => State::Watched(Watched::new(open, deadline, origin)),
+            (open, _) => State::Own(open),
         };
-        let mut this = Self { open: Some(open) };
-        this.release_at_end();
-        this
+        Self { state }
     }
 
     pub(super) fn empty() -> Self {
-        Self { open: None }
+        Self {
+            state: State::Own(None),
+        }
     }
 
     /// Reads the whole body, of at most `max` bytes. Trailers are left aside.
@@ -69,10 +80,7 @@ impl UpstreamBody {
                 None => error,
             }
         };
-        let origin = self
-            .open
-            .as_ref()
-            .map(|open| open.lease.conn().origin().clone());
+        let origin = self.with_open(|open| Some(open?.lease.conn().origin().clone()));
         if self.size_hint().lower() > max as u64 {
             return Err(too_large(origin));
         }
@@ -106,33 +114,85 @@ impl UpstreamBody {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Gives the connection back as soon as the last frame is here: nobody may ask for the end
-    /// after it.
-    fn release_at_end(&mut self) {
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|open| open.body.is_end_stream())
-        {
-            self.complete();
+    fn with_open<R>(&self, look: impl FnOnce(Option<&Open>) -> R) -> R {
+        match &self.state {
+            State::Own(open) => look(open.as_ref()),
+            State::Watched(watched) => look(watched.lock().as_ref()),
+        }
+    }
+}
+
+impl Open {
+    pub(super) fn new(body: Incoming, lease: Lease, timer: ReadTimer, reusable: bool) -> Self {
+        Self {
+            body,
+            lease,
+            timer,
+            reusable,
         }
     }
 
-    fn complete(&mut self) {
-        if let Some(Open { lease, timer, .. }) = self.open.take() {
-            if let Some(timer) = timer.into_inner() {
-                lease.conn().return_timer(timer);
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The rest is not wanted.
+    pub(super) fn leave(self) {
+        self.lease.leave(self.body, self.reusable);
+    }
+}
+
+/// Gives the connection back as soon as the last frame is here: nobody may ask for the end after it.
+fn complete_at_end(open: &mut Option<Open>) {
+    if open.as_ref().is_some_and(|open| open.body.is_end_stream()) {
+        complete(open);
+    }
+}
+
+fn complete(open: &mut Option<Open>) {
+    if let Some(Open { lease, timer, .. }) = open.take() {
+        if let Some(timer) = timer.into_inner() {
+            lease.conn().return_timer(timer);
+        }
+        lease.complete();
+    }
+}
+
+/// The next frame of a body, which is taken out of its place at its end.
+pub(super) fn poll_next(
+    place: &mut Option<Open>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    let Some(open) = place else {
+        return Poll::Ready(None);
+    };
+    let Poll::Ready(frame) = Pin::new(&mut open.body).poll_frame(cx) else {
+        let limit = ready!(open.timer.poll_expired(cx));
+        let error = failure::late(&open.lease, Late::Read(limit));
+        *place = None;
+        return Poll::Ready(Some(Err(error)));
+    };
+    open.timer.stop();
+    Poll::Ready(match frame {
+        Some(Ok(frame)) => {
+            if frame.is_trailers() {
+                // Nothing comes after them.
+                complete(place);
+            } else {
+                complete_at_end(place);
             }
-            lease.complete();
+            Some(Ok(frame))
         }
-    }
-
-    fn fail(
-        &mut self,
-        error: impl FnOnce(&Lease) -> Error,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Poll::Ready(self.open.take().map(|open| Err(error(&open.lease))))
-    }
+        Some(Err(error)) => {
+            let error = failure::in_body(error, open.lease.conn());
+            *place = None;
+            Some(Err(error))
+        }
+        None => {
+            complete(place);
+            None
+        }
+    })
 }
 
 impl Body for UpstreamBody {
@@ -143,47 +203,38 @@ impl Body for UpstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(open) = &mut self.open else {
-            return Poll::Ready(None);
-        };
-        let Poll::Ready(frame) = Pin::new(&mut open.body).poll_frame(cx) else {
-            let limit = ready!(open.timer.poll_expired(cx));
-            return self.fail(|lease| failure::late(lease, Late::Read(limit)));
-        };
-        open.timer.stop();
-        match frame {
-            Some(Ok(frame)) => {
-                if frame.is_trailers() {
-                    // Nothing comes after them.
-                    self.complete();
-                } else {
-                    self.release_at_end();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(error)) => self.fail(|lease| failure::in_body(error, lease.conn())),
-            None => {
-                self.complete();
-                Poll::Ready(None)
-            }
+        match &mut self.state {
+            State::Own(open) => poll_next(open, cx),
+            State::Watched(watched) => watched.poll_next(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.open.is_none()
+        match &self.state {
+            State::Own(open) => open.is_none(),
+            State::Watched(watched) => watched.is_over(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.open
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |open| open.body.size_hint())
+        match &self.state {
+            State::Own(None) => SizeHint::with_exact(0),
+            // One whose time has run out is about to fail.
+            State::Own(Some(_)) | State::Watched(_) => {
+                self.with_open(|open| open.map_or_else(SizeHint::new, |open| open.body.size_hint()))
+            }
+        }
     }
 }
 
 impl Drop for UpstreamBody {
     fn drop(&mut self) {
-        if let Some(open) = self.open.take() {
-            open.lease.leave(open.body, open.reusable);
+        let open = match &mut self.state {
+            State::Own(open) => open.take(),
+            State::Watched(watched) => watched.take(),
+        };
+        if let Some(open) = open {
+            open.leave();
         }
     }
 }
@@ -191,7 +242,7 @@ impl Drop for UpstreamBody {
 impl fmt::Debug for UpstreamBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpstreamBody")
-            .field("ended", &self.open.is_none())
+            .field("ended", &self.is_end_stream())
             .finish_non_exhaustive()
     }
 }

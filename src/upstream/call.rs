@@ -1,6 +1,15 @@
 //! One exchange, phase by phase: pool, connect, write, read.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use http::{
     HeaderMap, Method, Request, Response, StatusCode, Version,
@@ -8,15 +17,15 @@ use http::{
     response,
 };
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use super::{Handle, UpstreamBody, failure, head::HeadClock};
+use super::{Handle, UpstreamBody, body::Open, failure, head::HeadClock, total::Deadline};
 use crate::{
     config::Timeouts,
     conn::{ReadTimer, RequestBody},
     error::{Error, ErrorKind},
     origin::{Key, Origin},
-    pool::Lease,
+    pool::{Lease, Pool},
 };
 
 /// How often a request that was not sent is tried on another connection.
@@ -40,49 +49,150 @@ enum Failure {
 
 pub(super) async fn exchange(
     handle: Arc<Handle>,
-    mut request: Request<RequestBody>,
+    request: Request<RequestBody>,
 ) -> Result<Response<UpstreamBody>, Error> {
-    let start = Instant::now();
     let origin = Origin::from_uri(request.uri())?;
-    let protocol = handle.protocols.choose(&origin, request.headers());
-    let key = Key::new(origin, protocol);
     if request.method() == Method::CONNECT {
         return Err(Error::new(ErrorKind::InvalidTarget)
             .with_detail("CONNECT asks for a tunnel, which an upstream handle does not open"));
     }
-    let timeouts = request
-        .extensions()
-        .get()
-        .copied()
-        .unwrap_or(handle.timeouts);
-    let mut fresh_tries = 0;
-    let mut died = false;
-    loop {
-        // Once something was amiss with a pooled connection, only a new one will do.
-        let fresh = died || fresh_tries > 0;
-        let lease = handle.pool.acquire(&key, &timeouts, start, fresh).await;
-        let lease = lease.map_err(|error| if died { error.sent() } else { error })?;
-        let reused = lease.is_reused();
-        let again = if reused && !died {
-            replay(&request)
-        } else {
-            None
-        };
-        match attempt(lease, request, &timeouts).await {
-            Ok(response) => return Ok(response),
-            Err(Failure::Unsent(unsent, _)) if reused && fresh_tries < FRESH_TRIES => {
-                fresh_tries += 1;
-                request = unsent;
-            }
-            Err(Failure::Died(error)) => match again {
-                Some(again) => {
-                    died = true;
-                    request = again;
+    let protocol = handle.protocols.choose(&origin, request.headers());
+    let start = Instant::now();
+    let own = request.extensions().get::<Timeouts>();
+    let timeouts = own.copied().unwrap_or(handle.timeouts);
+    let call = Call {
+        pool: &handle.pool,
+        key: Key::new(origin, protocol),
+        timeouts,
+        start,
+        deadline: Deadline::new(start, timeouts.total),
+        sent: AtomicBool::new(false),
+    };
+    let Some(deadline) = call.deadline else {
+        return call.run(request).await;
+    };
+    timeout_at(deadline.at, call.run(request))
+        .await
+        .unwrap_or_else(|_| {
+            let sent = call.sent.load(Ordering::Relaxed);
+            Err(deadline.missed(call.pool, call.key.origin(), sent))
+        })
+}
+
+/// One exchange.
+struct Call<'a> {
+    pool: &'a Arc<Pool>,
+    key: Key,
+    timeouts: Timeouts,
+    start: Instant,
+    deadline: Option<Deadline>,
+    sent: AtomicBool,
+}
+
+impl Call<'_> {
+    async fn run(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<UpstreamBody>, Error> {
+        let mut fresh_tries = 0;
+        let mut died = false;
+        loop {
+            // Once something was amiss with a pooled connection, only a new one will do.
+            let fresh = died || fresh_tries > 0;
+            let lease = self
+                .pool
+                .acquire(&self.key, &self.timeouts, self.start, fresh)
+                .await
+                .map_err(|error| if died { error.sent() } else { error })?;
+            let reused = lease.is_reused();
+            let again = if reused && !died {
+                replay(&request)
+            } else {
+                None
+            };
+            match self.attempt(lease, request).await {
+                Ok(response) => return Ok(response),
+                Err(Failure::Unsent(unsent, _)) if reused && fresh_tries < FRESH_TRIES => {
+                    fresh_tries += 1;
+                    request = unsent;
                 }
-                None => return Err(error),
-            },
-            Err(Failure::Unsent(_, error) | Failure::Failed(error)) => return Err(error),
+                Err(Failure::Died(error)) => match again {
+                    Some(again) => {
+                        died = true;
+                        request = again;
+                    }
+                    None => return Err(error),
+                },
+                Err(Failure::Unsent(_, error) | Failure::Failed(error)) => return Err(error),
+            }
         }
+    }
+
+    /// Sends the request on this connection, and waits for the response's head.
+    async fn attempt(
+        &self,
+        mut lease: Lease,
+        request: Request<RequestBody>,
+    ) -> Result<Response<UpstreamBody>, Failure> {
+        self.sent.store(true, Ordering::Relaxed);
+        lease.begin();
+        let conn = lease.conn();
+        let uri = request.uri().clone();
+        let upload = request.body().upload();
+        let (response, timer) = match conn.send(request, self.timeouts.write) {
+            Ok(sent) => sent,
+            Err(mut request) => {
+                *request.uri_mut() = uri;
+                let error = failure::closed(conn);
+                lease.discard();
+                return Err(Failure::Unsent(request, error));
+            }
+        };
+        let mut clock = HeadClock::new(upload, &self.timeouts, conn, timer);
+        let mut response = pin!(response);
+        let head = poll_fn(|cx| match response.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
+            Poll::Pending => clock.poll_late(cx, conn).map(Err),
+        });
+        match head.await {
+            Ok(Ok(response)) => Ok(self.begin_body(response, lease, clock.into_timer())),
+            Ok(Err(mut error)) => match error.take_message() {
+                Some(mut request) => {
+                    *request.uri_mut() = uri;
+                    let error = failure::closed(conn);
+                    lease.discard();
+                    Err(Failure::Unsent(request, error))
+                }
+                None => {
+                    let error = failure::before_head(error.into_error(), &lease, clock.upload());
+                    // Over HTTP/2, what comes on the connection may be another exchange's.
+                    let nothing_came = conn.is_multiplexed() || !conn.has_answered();
+                    Err(match error.kind() {
+                        ErrorKind::Closed | ErrorKind::Reset if nothing_came => {
+                            Failure::Died(error)
+                        }
+                        _ => Failure::Failed(error),
+                    })
+                }
+            },
+            Err(late) => Err(Failure::Failed(failure::late(&lease, late))),
+        }
+    }
+
+    fn begin_body(
+        &self,
+        response: Response<Incoming>,
+        mut lease: Lease,
+        timer: ReadTimer,
+    ) -> Response<UpstreamBody> {
+        let (parts, body) = response.into_parts();
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            lease.upgrade();
+            return Response::from_parts(parts, UpstreamBody::empty());
+        }
+        lease.keep_for(keep_alive(&parts.headers));
+        let open = Open::new(body, lease, timer, is_reusable(&parts));
+        Response::from_parts(parts, UpstreamBody::new(open, self.deadline))
     }
 }
 
@@ -101,69 +211,6 @@ fn replay(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
     Some(copy)
-}
-
-/// Sends the request on this connection, and waits for the response's head.
-async fn attempt(
-    mut lease: Lease,
-    request: Request<RequestBody>,
-    timeouts: &Timeouts,
-) -> Result<Response<UpstreamBody>, Failure> {
-    lease.begin();
-    let conn = lease.conn();
-    let uri = request.uri().clone();
-    let upload = request.body().upload();
-    let (response, timer) = match conn.send(request, timeouts.write) {
-        Ok(sent) => sent,
-        Err(mut request) => {
-            *request.uri_mut() = uri;
-            let error = failure::closed(conn);
-            lease.discard();
-            return Err(Failure::Unsent(request, error));
-        }
-    };
-    let mut clock = HeadClock::new(upload, timeouts, conn, timer);
-    let mut response = pin!(response);
-    let head = poll_fn(|cx| match response.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(Ok(result)),
-        Poll::Pending => clock.poll_late(cx, conn).map(Err),
-    });
-    match head.await {
-        Ok(Ok(response)) => Ok(begin_body(response, lease, clock.into_timer())),
-        Ok(Err(mut error)) => match error.take_message() {
-            Some(mut request) => {
-                *request.uri_mut() = uri;
-                let error = failure::closed(conn);
-                lease.discard();
-                Err(Failure::Unsent(request, error))
-            }
-            None => {
-                let error = failure::before_head(error.into_error(), &lease, clock.upload());
-                // Over HTTP/2, what comes on the connection may be another exchange's.
-                let nothing_came = conn.is_multiplexed() || !conn.has_answered();
-                Err(match error.kind() {
-                    ErrorKind::Closed | ErrorKind::Reset if nothing_came => Failure::Died(error),
-                    _ => Failure::Failed(error),
-                })
-            }
-        },
-        Err(late) => Err(Failure::Failed(failure::late(&lease, late))),
-    }
-}
-
-fn begin_body(
-    response: Response<Incoming>,
-    mut lease: Lease,
-    timer: ReadTimer,
-) -> Response<UpstreamBody> {
-    let (parts, body) = response.into_parts();
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        lease.upgrade();
-        return Response::from_parts(parts, UpstreamBody::empty());
-    }
-    lease.keep_for(keep_alive(&parts.headers));
-    let body = UpstreamBody::new(body, lease, timer, is_reusable(&parts));
-    Response::from_parts(parts, body)
 }
 
 /// How long the upstream says it keeps an idle connection, less a margin for what is on its way.

@@ -28,6 +28,7 @@ mod call;
 mod failure;
 mod head;
 mod protocol;
+mod total;
 
 use self::protocol::Protocols;
 pub use self::{at::AtOrigin, body::UpstreamBody, builder::UpstreamBuilder};

@@ -2,7 +2,6 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
     process::Stdio,
     sync::{
         Arc,
@@ -50,7 +49,7 @@ impl Gateway {
 
     fn command(flags: &[&str]) -> Command {
         // Cargo builds the examples with the tests, beside the tests' own folder.
-        let mut path = PathBuf::from(std::env::current_exe().unwrap());
+        let mut path = std::env::current_exe().unwrap();
         path.pop();
         path.set_file_name("examples");
         let mut command = Command::new(path.join("gateway"));

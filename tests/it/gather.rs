@@ -1,14 +1,15 @@
-//! Many answers as one, over hand-made services in virtual time.
+//! Many answers as one, over hand-made services in virtual time and over real sockets.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     reason = "clippy knows tests by their attribute, not the helpers they share"
 )]
 
 mod answers;
 mod failures;
+mod model;
 mod policies;
 mod raw;
+mod sockets;
 mod support;
 mod waits;

@@ -1,6 +1,10 @@
 //! Behaviour through the public API, over real sockets: one binary, a module per behaviour.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by a panic"
+)]
 
 mod cancel;
 mod caps;
@@ -19,6 +23,9 @@ mod reuse;
 mod support;
 mod timeouts;
 mod tls;
+mod total;
 mod truncate;
+mod truncate_grpc;
+mod truncate_trailers;
 mod upgrade;
 mod wire;

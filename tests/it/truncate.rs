@@ -280,6 +280,29 @@ async fn nothing_is_read_behind_the_limit() {
     }
 }
 
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_a_cut_body_that_ends_with_its_connection() {
+    // Row 77.
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = serve(pages().layer(Truncate::chars(10).layer())).await;
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket
+        .write_all(b"GET /chunked HTTP/1.0\r\n\r\n")
+        .await
+        .unwrap();
+    let mut response = String::new();
+    socket
+        .read_to_string(&mut response)
+        .await
+        .expect("the connection ends");
+    let (head, body) = response.split_once("\r\n\r\n").expect("there is a head");
+    assert_eq!(body, first(10), "ten characters, without chunks");
+    assert!(
+        !head.contains("content-length"),
+        "and without a length: {head}"
+    );
+}
+
 /// Auto traits are part of the interface.
 #[test]
 fn the_layer_fits_where_services_are_shared_between_threads() {

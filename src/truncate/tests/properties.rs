@@ -3,7 +3,10 @@
 use ::bytes::Bytes;
 use proptest::prelude::*;
 
-use super::support::{Script, cut, finish};
+use super::{
+    grpc::message,
+    support::{Script, cut, finish},
+};
 use crate::{Invalid, Truncate, TruncationOutcome as Outcome};
 
 const MARK: &[u8] = b"\xef\xbb\xbf";
@@ -138,5 +141,24 @@ proptest! {
             let cut = matches!(outcome, Outcome::Cut { .. });
             prop_assert!(cut, "what is told to be cut is cut: {:?}", outcome);
         }
+    }
+
+    #[test]
+    fn messages_are_the_first_of_the_whole_however_it_is_chunked(
+        contents in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..6),
+        splits in splits(), limit in 0..7usize, longest in 0..600u64,
+    ) {
+        let wire = |contents: &[Vec<u8>]| -> Vec<u8> {
+            contents.iter().flat_map(|content| message(content)).collect()
+        };
+        let body = Script::chunks(chunked(&wire(&contents), &splits)).trailers("grpc-status", "0");
+        let response = body.with([("content-type", "application/grpc+proto")]);
+        let truncate = Truncate::grpc_messages(limit as u64).longest_message(longest);
+        let (seen, _) = finish(truncate.apply(response));
+        let is_short = |content: &&Vec<u8>| content.len() as u64 <= longest;
+        let kept = contents.iter().take(limit).take_while(is_short).count();
+        prop_assert_eq!(seen.bytes(), wire(&contents[..kept]), "the first messages");
+        let code = if kept == contents.len() { "0" } else { "8" };
+        prop_assert_eq!(&seen.trailers.unwrap()["grpc-status"], code, "the status");
     }
 }

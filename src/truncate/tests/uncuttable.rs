@@ -15,23 +15,11 @@ fn apply(truncate: &Truncate, headers: Headers<'_>) -> Response<TruncateBody<Scr
 
 /// It passes as it is by default, and is refused when the policy says so.
 fn assert_uncuttable(truncate: &Truncate, headers: Headers<'_>) {
-    let response = apply(truncate, headers);
-    assert_eq!(
-        response.headers().len(),
-        2,
-        "no header changes: {headers:?}"
-    );
-    let told = response.extensions().get::<Truncation>().is_some();
-    assert!(!told, "nothing is told of what passes: {headers:?}");
-    assert_eq!(
-        read(response.into_body()).bytes(),
-        b"abcdefghij",
-        "it passes: {headers:?}"
-    );
-
+    assert_passes(truncate, headers);
     let response = apply(&truncate.clone().uncuttable(Uncuttable::Refuse), headers);
+    let status = response.status();
     assert_eq!(
-        response.status(),
+        status,
         StatusCode::BAD_GATEWAY,
         "it is refused: {headers:?}"
     );
@@ -49,6 +37,19 @@ fn assert_uncuttable(truncate: &Truncate, headers: Headers<'_>) {
     assert!(text.contains("too long"), "in plain words: {text}");
 }
 
+fn assert_passes(truncate: &Truncate, headers: Headers<'_>) {
+    let response = apply(truncate, headers);
+    assert_eq!(
+        response.headers().len(),
+        2,
+        "no header changes: {headers:?}"
+    );
+    let told = response.extensions().get::<Truncation>().is_some();
+    assert!(!told, "nothing is told of what passes: {headers:?}");
+    let bytes = read(response.into_body()).bytes();
+    assert_eq!(bytes, b"abcdefghij", "it passes: {headers:?}");
+}
+
 fn assert_cut(truncate: &Truncate, headers: Headers<'_>) {
     let response = apply(&truncate.clone().uncuttable(Uncuttable::Refuse), headers);
     assert_eq!(
@@ -59,16 +60,18 @@ fn assert_cut(truncate: &Truncate, headers: Headers<'_>) {
 }
 
 #[test]
-fn a_multi_byte_charset_cannot_be_counted_without_a_decoder() {
-    // Row 31.
-    for charset in [
+fn a_charset_cannot_be_counted_without_its_decoder() {
+    // Row 31. No decoder of the web's knows the last two.
+    let web = [
         "shift_jis",
         "UTF-16",
         "gb18030",
         "iso-2022-jp",
         "euc-kr",
         "big5",
-    ] {
+    ];
+    let web = web.into_iter().filter(|_| !cfg!(feature = "charset"));
+    for charset in web.chain(["utf-32", "utf-7"]) {
         let content_type = format!("text/plain; charset={charset}");
         assert_uncuttable(&Truncate::chars(4), [("content-type", &content_type), NONE]);
         assert_cut(&Truncate::bytes(4), [("content-type", &content_type), NONE]);
@@ -176,11 +179,11 @@ fn grpc_and_grpc_web_are_never_cut_by_bytes_or_characters() {
         "application/grpc-web",
         "application/grpc-web-text",
     ] {
-        assert_uncuttable(
+        assert_passes(
             &Truncate::bytes(4).any_type(),
             [("content-type", kind), NONE],
         );
-        assert_uncuttable(
+        assert_passes(
             &Truncate::chars(4).any_type(),
             [("content-type", kind), NONE],
         );

@@ -54,12 +54,12 @@ impl Pool {
 
 /// A body much larger than a cut, in pieces, that names its leg.
 fn long(name: &str) -> Page {
-    let line = format!("{name}.").repeat(200);
+    let line = format!("{name}.").repeat(10);
     page((0..10).flat_map(move |_| [send(&line), Step::Wait(1)]))
 }
 
 fn expect_long(name: &str) -> String {
-    format!("{name}.").repeat(2000)
+    format!("{name}.").repeat(100)
 }
 
 /// A service that sends each leg through its origin's pool: `http://a/...` or `http://b/...`.
@@ -211,7 +211,7 @@ fn expect_faulty(parent: usize, leg: usize) -> String {
         Fault::Broken | Fault::Stalled => format!("{name}\n[{leg}: upstream response broke off]"),
         Fault::Endless => format!(
             "{}\n[{leg}: cut at the output limit]",
-            "0123456789".repeat(3000)
+            "0123456789".repeat(500)
         ),
     }
 }
@@ -240,7 +240,7 @@ async fn faults_and_clients_that_leave_touch_no_one_else() {
         let service = service.clone();
         async move {
             let uris = (0..WIDTH).map(|leg| format!("http://upstream/{parent}/{leg}"));
-            let gather = Gather::get(uris).max_output(30_000 * WIDTH);
+            let gather = Gather::get(uris).max_output(5_000 * WIDTH);
             let whole = async { read(gather.send(&service).await).await };
             if parent % 3 == 0 {
                 let patience = Duration::from_millis(parent as u64 * 37 % 3000);

@@ -1,0 +1,125 @@
+use http::{Request, Response, Version};
+use http_body::Body as _;
+use tower::{Layer, Service};
+
+use super::support::{Script, finish, header};
+use crate::{Invalid, Truncate, TruncateBody};
+
+/// The response to a request of this version, asked for over a layer.
+fn ask(
+    truncate: Truncate,
+    version: Version,
+    te: &str,
+    body: Script,
+) -> Response<TruncateBody<Script>> {
+    let mut body = Some(body.text());
+    let inner = tower::service_fn(move |_: Request<()>| {
+        std::future::ready(Ok::<_, ()>(body.take().expect("one request is made")))
+    });
+    let request = Request::builder()
+        .version(version)
+        .header("te", te)
+        .body(())
+        .unwrap();
+    let call = truncate.layer().layer(inner).call(request);
+    futures_util::FutureExt::now_or_never(call)
+        .expect("it is ready")
+        .expect("it succeeds")
+}
+
+#[test]
+fn a_client_of_http1_that_asks_for_no_trailers_gets_none() {
+    // Row 45.
+    let body = Script::chunks(["abcdef"]);
+    let response = ask(Truncate::bytes(4), Version::HTTP_11, "gzip", body);
+    assert_eq!(header(&response, "trailer"), None, "none is announced");
+    let (seen, _) = finish(response);
+    assert_eq!(seen.bytes(), b"abcd", "it is cut");
+    assert!(seen.trailers.is_none(), "none is sent");
+}
+
+#[test]
+fn a_client_that_can_have_trailers_is_told_of_a_cut_in_one() {
+    // Rows 12, 46 and 47.
+    let asked = [(Version::HTTP_11, "gzip, Trailers"), (Version::HTTP_2, "")];
+    for (version, te) in asked {
+        let body = Script::chunks(["abc", "def"]).trailers("x-sum", "1");
+        let response = ask(Truncate::bytes(4), version, te, body);
+        let announced = header(&response, "trailer");
+        assert_eq!(
+            announced,
+            Some("content-truncated"),
+            "{version:?}: it is announced"
+        );
+        let exact = response.body().size_hint().exact();
+        assert_eq!(
+            exact, None,
+            "{version:?}: the body is to be framed in chunks"
+        );
+        let (seen, _) = finish(response);
+        let trailers = seen.trailers.expect("it is sent");
+        let told = &trailers["content-truncated"];
+        assert_eq!(
+            told, "length;limit=4;unit=byte",
+            "{version:?}: it tells of the cut"
+        );
+        assert_eq!(
+            trailers.len(),
+            1,
+            "{version:?}: the trailers of the whole do not follow"
+        );
+    }
+}
+
+#[test]
+fn a_body_that_was_not_cut_keeps_its_own_trailers() {
+    // Row 43.
+    let body = Script::chunks(["abc"]).trailers("x-sum", "1");
+    let (seen, _) = finish(ask(Truncate::bytes(4), Version::HTTP_2, "", body));
+    let trailers = seen.trailers.expect("they pass");
+    assert_eq!(trailers["x-sum"], "1", "as they are");
+    assert_eq!(trailers.len(), 1, "and nothing is added");
+}
+
+#[test]
+fn a_digest_in_the_trailers_passes_only_with_the_bytes_that_it_is_of() {
+    // Row 43.
+    let digest = || Script::chunks(["abc"]).trailers("content-digest", "sha-256=:AAAA:");
+    let keep = Truncate::chars(4);
+    let (seen, _) = finish(keep.clone().apply(digest().text()));
+    assert_eq!(
+        seen.trailers.unwrap().len(),
+        1,
+        "the bytes are as they were"
+    );
+    let (seen, _) = finish(keep.invalid(Invalid::Replace).apply(digest().text()));
+    assert!(
+        seen.trailers.unwrap().is_empty(),
+        "they may have been replaced"
+    );
+}
+
+#[test]
+fn a_cut_that_the_header_tells_of_needs_no_trailer() {
+    let body = Script::chunks(["abcdef"]).sized();
+    let response = ask(Truncate::bytes(4), Version::HTTP_2, "", body);
+    assert_eq!(header(&response, "trailer"), None, "none is announced");
+    assert_eq!(
+        response.body().size_hint().exact(),
+        Some(4),
+        "the length is exact"
+    );
+    assert!(finish(response).0.trailers.is_none(), "none is sent");
+}
+
+#[test]
+fn of_a_limit_that_was_just_reached_no_cut_is_claimed() {
+    // Row 13.
+    let (seen, _) = finish(ask(
+        Truncate::bytes(3),
+        Version::HTTP_2,
+        "",
+        Script::chunks(["abc"]),
+    ));
+    assert!(seen.trailers.is_none(), "the body may have been complete");
+}
