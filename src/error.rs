@@ -49,6 +49,8 @@ struct Inner {
     sent: bool,
     /// Shared, since one failed dial can answer several requests.
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    #[cfg(feature = "tonic")]
+    told: crate::status::Told,
 }
 
 /// What happened. Each kind maps to one HTTP status, one gRPC code and one RFC 9209 error type.
@@ -439,6 +441,8 @@ impl Error {
             detail: None,
             sent: false,
             source: None,
+            #[cfg(feature = "tonic")]
+            told: crate::status::Told::default(),
         };
         Self {
             inner: Box::new(inner),
@@ -490,6 +494,8 @@ impl fmt::Display for Error {
             detail,
             sent: _,
             source: _,
+            #[cfg(feature = "tonic")]
+                told: _,
         } = &*self.inner;
         if let (ErrorKind::Config | ErrorKind::InvalidTarget, Some(detail)) = (kind, detail) {
             return f.write_str(detail);
@@ -518,6 +524,8 @@ impl fmt::Debug for Error {
             detail,
             sent,
             source,
+            #[cfg(feature = "tonic")]
+                told: _,
         } = &*self.inner;
         f.debug_struct("Error")
             .field("kind", kind)
@@ -532,8 +540,15 @@ impl fmt::Debug for Error {
 }
 
 impl StdError for Error {
+    #[cfg(not(feature = "tonic"))]
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner.source.as_deref().map(|e| e as _)
+    }
+
+    #[cfg(feature = "tonic")]
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        let Inner { kind, source, .. } = &*self.inner;
+        Some(self.inner.told.source(*kind, source.as_ref()))
     }
 }
 
@@ -559,6 +574,7 @@ mod tests {
             "upstream connect timed out after 2s (http://api.internal:8080)",
             "the message names what, how long and where, and leaves the source to source()"
         );
-        assert_eq!(error.source().unwrap().to_string(), "the cause");
+        let causes = std::iter::successors(error.source(), |&error| error.source());
+        assert_eq!(causes.last().unwrap().to_string(), "the cause");
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     config::Timeouts,
     conn::{ReadTimer, RequestBody},
     error::{Error, ErrorKind},
+    grpc::GrpcDeadline,
     origin::{Key, Origin},
     pool::{Lease, Pool},
 };
@@ -59,13 +60,17 @@ pub(super) async fn exchange(
     let protocol = handle.protocols.choose(&origin, request.headers());
     let start = Instant::now();
     let own = request.extensions().get::<Timeouts>();
-    let timeouts = own.copied().unwrap_or(handle.timeouts);
+    let mut timeouts = own.copied().unwrap_or(handle.timeouts);
+    let grpc = GrpcDeadline::of_call(request.headers(), request.extensions());
+    let left = grpc.map(GrpcDeadline::left);
+    timeouts.total = [timeouts.total, left].into_iter().flatten().min();
     let call = Call {
         pool: &handle.pool,
         key: Key::new(origin, protocol),
         timeouts,
         start,
         deadline: Deadline::new(start, timeouts.total),
+        grpc,
         sent: AtomicBool::new(false),
     };
     let Some(deadline) = call.deadline else {
@@ -86,6 +91,8 @@ struct Call<'a> {
     timeouts: Timeouts,
     start: Instant,
     deadline: Option<Deadline>,
+    /// Of which the upstream is told.
+    grpc: Option<GrpcDeadline>,
     sent: AtomicBool,
 }
 
@@ -132,10 +139,13 @@ impl Call<'_> {
     async fn attempt(
         &self,
         mut lease: Lease,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> Result<Response<UpstreamBody>, Failure> {
         self.sent.store(true, Ordering::Relaxed);
         lease.begin();
+        if let Some(deadline) = self.grpc {
+            deadline.tell(request.headers_mut());
+        }
         let conn = lease.conn();
         let uri = request.uri().clone();
         let upload = request.body().upload();

@@ -7,11 +7,13 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use futures_util::future::join;
 use http::{Method, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::Empty;
 use tower::Service;
 
+use self::{protocol::Protocols, tunnel::Tunnels};
 use crate::{
     config::{Limits, Timeouts},
     conn::RequestBody,
@@ -29,8 +31,9 @@ mod failure;
 mod head;
 mod protocol;
 mod total;
+mod tunnel;
 
-use self::protocol::Protocols;
+pub(crate) use self::tunnel::Tunnel;
 pub use self::{at::AtOrigin, body::UpstreamBody, builder::UpstreamBuilder};
 
 /// The shared handle to the upstreams: one per application, cloned to wherever requests are made.
@@ -91,6 +94,7 @@ struct Handle {
     pool: Arc<Pool>,
     timeouts: Timeouts,
     protocols: Protocols,
+    tunnels: Tunnels,
 }
 
 /// The future of a response's head.
@@ -116,6 +120,7 @@ impl Upstream {
                 pool,
                 timeouts,
                 protocols,
+                tunnels: Tunnels::default(),
             }),
         }
     }
@@ -193,7 +198,8 @@ impl Upstream {
     /// Shuts the pool down. New requests are refused at once with [`ErrorKind::Draining`] and idle
     /// connections closed; requests that came before, those that still wait for a connection
     /// included, go on until `deadline` and are then aborted. Returns within 100 ms of that, with
-    /// no socket open but those that an upgrade has taken over.
+    /// no socket open but those that an upgrade has handed to the caller; those of a
+    /// [`Forward`](crate::Forward) are in flight for as long as they are open.
     ///
     /// All clones of the handle are affected, for good. In a server, call it once the server has
     /// stopped taking requests.
@@ -202,7 +208,16 @@ impl Upstream {
     ///
     /// Dropped before its end, it leaves the pool draining, without a deadline.
     pub async fn drain(&self, deadline: Duration) -> Drained {
-        self.handle.pool.drain(deadline).await
+        let Handle { pool, tunnels, .. } = &*self.handle;
+        let (mut drained, ()) = join(pool.drain(deadline), tunnels.end(deadline)).await;
+        // The pool, which does not wait for them, has counted those that were to end.
+        drained.upgraded = pool.stats().total.upgraded;
+        drained
+    }
+
+    /// A place for a tunnel that a drain waits for, and ends at its deadline.
+    pub(crate) fn tunnel(&self) -> Tunnel {
+        self.handle.tunnels.register()
     }
 }
 

@@ -34,11 +34,8 @@ impl Gateway {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = lines
-            .next_line()
-            .await
-            .unwrap()
-            .expect("the gateway serves");
+        let line = lines.next_line().await.unwrap();
+        let line = line.unwrap_or_else(|| panic!("the gateway serves"));
         let address = line
             .strip_prefix("listening on http://")
             .unwrap()
@@ -58,7 +55,7 @@ impl Gateway {
     }
 
     fn pid(&self) -> u32 {
-        self.process.id().expect("the gateway still runs")
+        self.process.id().unwrap()
     }
 
     fn uri(&self, path: &str) -> String {

@@ -1,8 +1,8 @@
 //! Behaviour through the public API, over real sockets: one binary, a module per behaviour.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
+    clippy::unwrap_used,
     reason = "a test fails by a panic"
 )]
 
@@ -15,13 +15,16 @@ mod every_poll;
 mod exchange;
 mod extract;
 mod failures;
+mod forward;
 mod gateway;
 mod gather;
+mod grpc;
 mod http2;
 mod limits;
 mod middleware;
 mod queue;
 mod reuse;
+mod shutdown;
 mod support;
 mod timeouts;
 mod tls;
@@ -29,5 +32,6 @@ mod total;
 mod truncate;
 mod truncate_grpc;
 mod truncate_trailers;
+mod truncate_upstream;
 mod upgrade;
 mod wire;

@@ -1,0 +1,135 @@
+//! Where a request's body ends: said once, and truly (RFC 9112 §6).
+
+use http::{
+    HeaderMap, HeaderValue, Method,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    request::Parts,
+};
+use http_body::Body;
+
+use super::{answer::Answer, list};
+
+/// Refuses a request about whose end two readers could differ. A server has most of these refused
+/// already; a request that was made or changed in this process has passed none.
+pub(super) fn check(headers: &mut HeaderMap, body: &impl Body) -> Result<(), Answer> {
+    let lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (lengths.count(), codings.count()) {
+        (0, 0) => return Ok(()),
+        (0, 1) if list::members(headers, TRANSFER_ENCODING).eq(["chunked"]) => return Ok(()),
+        (0, _) => return Err(Answer::bad_request("the transfer coding is not supported")),
+        (_, 0) => {}
+        (_, _) => {
+            return Err(Answer::bad_request(
+                "the request has both Content-Length and Transfer-Encoding",
+            ));
+        }
+    }
+    let length = content_length(headers).ok_or(Answer::bad_request(
+        "the request's Content-Length is not valid",
+    ))?;
+    if body
+        .size_hint()
+        .exact()
+        .is_some_and(|exact| exact != length)
+    {
+        return Err(Answer::bad_request(
+            "the request's body is not as long as its Content-Length",
+        ));
+    }
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(())
+}
+
+/// The one length that all lines state, in digits and nothing else.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let mut length = None;
+    for line in headers.get_all(CONTENT_LENGTH) {
+        for member in line.to_str().ok()?.split(',') {
+            let member = member.trim_matches([' ', '\t']);
+            let is_number = member.bytes().all(|b| b.is_ascii_digit());
+            let stated = member.parse().ok().filter(|_| is_number)?;
+            if length.is_some_and(|length| length != stated) {
+                return None;
+            }
+            length = Some(stated);
+        }
+    }
+    length
+}
+
+/// Says what hyper leaves unsaid: that there is a body where there seldom is one, which it would not
+/// send, and that there is none where one is usual.
+pub(super) fn declare(parts: &mut Parts, body: &impl Body) {
+    let headers = &mut parts.headers;
+    if headers.contains_key(CONTENT_LENGTH) {
+        return;
+    }
+    match parts.method {
+        Method::GET | Method::HEAD if body.size_hint().exact().is_none() => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        Method::POST | Method::PUT | Method::PATCH if body.is_end_stream() => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    fn checked(lines: &[(&'static str, &'static str)], body: &'static str) -> Result<(), Answer> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        check(&mut headers, &Full::new(body.as_bytes()))
+    }
+
+    #[test]
+    fn a_length_is_stated_once_and_is_true() {
+        let length = |value| checked(&[("content-length", value)], "hello");
+        assert!(length("5").is_ok());
+        assert!(
+            length("5, 5").is_ok(),
+            "the same twice is one (RFC 9110 §8.6)"
+        );
+        for value in [
+            "4",
+            "6",
+            "+5",
+            "-5",
+            "",
+            "5,",
+            "5, 6",
+            "0x5",
+            "5 5",
+            "99999999999999999999",
+        ] {
+            assert!(length(value).is_err(), "{value:?} is not the length");
+        }
+        let twice = [("content-length", "5"), ("content-length", "4")];
+        assert!(checked(&twice, "hello").is_err());
+    }
+
+    #[test]
+    fn a_coding_is_chunked_and_stands_alone() {
+        let coded = |value| checked(&[("transfer-encoding", value)], "hello");
+        assert!(coded("chunked").is_ok());
+        for value in [
+            "gzip, chunked",
+            "identity",
+            "chunked, chunked",
+            "xchunked",
+            "chunked;a",
+        ] {
+            assert!(coded(value).is_err(), "{value:?} is not understood");
+        }
+        let both = [("content-length", "5"), ("transfer-encoding", "chunked")];
+        assert!(checked(&both, "hello").is_err());
+    }
+}
