@@ -269,8 +269,9 @@ impl Pool {
         self.with(|state, now, out| state.drain(now, out));
         let mut drained = Drained::default();
         if timeout(deadline, self.wait_until_quiet()).await.is_err() {
-            self.aborted.send_replace(true);
+            // The waiters first, or they would hear of dials that had failed.
             drained.aborted = self.with(|state, now, out| state.abort_all(now, out));
+            self.aborted.send_replace(true);
             // A socket that is still there then is held by a connector that does not let go.
             let _ = timeout(ABORT_TIMEOUT, self.wait_until_quiet()).await;
         }

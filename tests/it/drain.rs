@@ -157,6 +157,21 @@ async fn dials_are_aborted_at_the_deadline() {
     assert_eq!(dials.open(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_aborted_hears_of_the_drain_and_of_nothing_else() {
+    let dials = Dials::new(|_| std::future::pending::<io::Result<TcpStream>>());
+    let limits = Limits::new().max_connections(50);
+    let upstream = dials.builder().limits(limits).build().unwrap();
+    let requests: Vec<_> = (0..100).map(|_| tokio::spawn(upstream.get(URI))).collect();
+    eventually("all wait", || upstream.stats().total.waiting == 100).await;
+    assert_eq!(upstream.drain(ms(1)).await.aborted, 100);
+    for request in requests {
+        let error = request.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Draining);
+    }
+    assert_eq!((dials.open(), dials.dialed()), (0, 50));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_drain_that_is_given_up_goes_on_without_a_deadline() {
     let (upstream, dials, mut peers) = by_hand(1);

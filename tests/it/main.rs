@@ -8,8 +8,10 @@
 
 mod cancel;
 mod caps;
+mod churn;
 mod config;
 mod drain;
+mod every_poll;
 mod exchange;
 mod extract;
 mod failures;
