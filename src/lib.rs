@@ -70,6 +70,12 @@
 //! |---|---|---|
 //! | `rustls` | yes | https, by rustls with ring and the platform's certificate verifier |
 //! | `axum` | | [`Upstream`] as an extractor, `IntoResponse for Error`; needs axum-core only |
+//! | `tonic` | | `From<Error> for tonic::Status`, which tonic also finds among an error's sources |
+//! | `charset` | | [`Truncate`] reads text in charsets other than UTF-8 (encoding_rs) |
+//! | `decompression` | | [`Truncate`] reads gzip, deflate, br and zstd (async-compression), within bounds |
+//!
+//! A feature adds; it changes nothing that was there without it, but for bodies that could not be cut
+//! before.
 //!
 //! # Differences from
 //!
