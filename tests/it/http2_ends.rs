@@ -83,15 +83,13 @@ async fn text(upstream: &Upstream, uri: String) -> Result<String, tower_upstream
 #[tokio::test]
 async fn after_a_goaway_an_open_stream_finishes_and_the_next_request_goes_elsewhere() {
     let server = Server::start(|_, mut connection| async move {
-        let mut held = None;
         while let Some(stream) = connection.accept().await {
             let stream = stream.unwrap();
             if stream.0.uri().path() == "/held" {
                 let (_, mut respond) = stream;
-                held = Some(respond.send_response(Response::new(()), false).unwrap());
+                let mut body = respond.send_response(Response::new(()), false).unwrap();
                 connection.graceful_shutdown();
                 // The connection must be polled on for its GOAWAY to go out and the stream to end.
-                let mut body = held.take().unwrap();
                 tokio::spawn(async move {
                     sleep(Duration::from_millis(100)).await;
                     body.send_data("finished".into(), true).unwrap();
