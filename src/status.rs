@@ -56,7 +56,7 @@ impl Told {
         source: Option<&'a Arc<dyn StdError + Send + Sync>>,
     ) -> &'a (dyn StdError + 'static) {
         match source {
-            Some(source) if has_status(&**source) => source,
+            Some(source) if has_status(&**source) => &**source,
             _ => self.0.get_or_init(|| {
                 let mut status = of(kind);
                 if let Some(source) = source {
@@ -88,7 +88,8 @@ mod tests {
         );
         assert_eq!(found.message(), "upstream connect timed out");
 
-        let chain: Vec<_> = std::iter::successors(error.source(), |error| error.source()).collect();
+        let chain: Vec<_> =
+            std::iter::successors(error.source(), |&error| error.source()).collect();
         assert_eq!(chain.len(), 2, "a status, and the cause behind it");
         assert_eq!(chain[1].to_string(), "the cause");
         assert!(
