@@ -6,6 +6,7 @@
 //! The last lines are the ratios of the medians, which the README of this folder keeps.
 
 #![allow(missing_docs, reason = "a bench is no API")]
+#![expect(clippy::expect_used, reason = "a bench fails by a panic")]
 
 mod support;
 

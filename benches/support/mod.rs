@@ -16,10 +16,10 @@ use tower::Service;
 /// Opens connections that answer each request with an empty 200, or, to hosts that begin with
 /// `silent`, never.
 #[derive(Clone, Copy, Debug)]
-pub struct InMemory;
+pub(crate) struct InMemory;
 
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     silent: bool,
     answers: usize,
     reader: Option<Waker>,

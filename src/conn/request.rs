@@ -147,7 +147,9 @@ impl Stream {
 
 impl Drop for Uploading {
     fn drop(&mut self) {
-        self.0.end(DONE);
+        // A body that panics takes its connection's driver with it, and this along.
+        let panics = std::thread::panicking();
+        self.0.end(if panics { FAILED } else { DONE });
     }
 }
 

@@ -6,7 +6,10 @@ use http::StatusCode;
 use tower::{BoxError, load_shed::error::Overloaded};
 
 use super::text::Text;
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    truncate::Undecodable,
+};
 
 /// One leg's answer, as far as it has come.
 #[derive(Debug, Default)]
@@ -87,7 +90,12 @@ impl Failure {
 
     /// The failure behind an error that came in a body.
     pub(super) fn in_body(error: &(dyn StdError + 'static)) -> Self {
-        Self::Kind(Error::find(error).map_or(ErrorKind::BodyIncomplete, Error::kind))
+        let kind = match Error::find(error) {
+            Some(error) => error.kind(),
+            None if Undecodable::is_in(error) => ErrorKind::Decode,
+            None => ErrorKind::BodyIncomplete,
+        };
+        Self::Kind(kind)
     }
 
     /// For who reads the legs as they are.

@@ -29,6 +29,8 @@ pub(crate) struct Lease {
 /// How the exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
+    /// Nothing was sent: the connection is as good as before.
+    Unused,
     Unfinished,
     Finished,
     Upgraded,
@@ -43,7 +45,7 @@ impl Lease {
             conn,
             reused,
             keep_for: None,
-            end: End::Unfinished,
+            end: End::Unused,
         }
     }
 
@@ -54,6 +56,11 @@ impl Lease {
     /// Whether the connection has served before.
     pub(crate) fn is_reused(&self) -> bool {
         self.reused
+    }
+
+    /// From now on the connection is in the middle of an exchange.
+    pub(crate) fn begin(&mut self) {
+        self.end = End::Unfinished;
     }
 
     /// Whether the connection looks fit for a request.
@@ -132,7 +139,10 @@ impl Drop for Lease {
         let keep = match self.end {
             End::Finished => Ok(self.keep_for),
             // Only its stream is reset.
-            End::Unfinished if self.conn.is_multiplexed() => Ok(None),
+            End::Unused | End::Unfinished if self.conn.is_multiplexed() => Ok(None),
+            // Its request has left before its turn was told to it.
+            End::Unused if self.is_usable() => Ok(self.keep_for),
+            End::Unused => Err(CloseCause::Remote),
             End::Unfinished => Err(CloseCause::Unfinished),
             End::Upgraded => return self.pool.upgraded(self.id),
         };

@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     config::{Limits, RemainderPolicy, Timeouts},
-    conn::{Conn, Http2Settings, Order, dial},
+    conn::{Conn, Http2Settings, Order},
     connect::Connect,
     error::{Error, ErrorKind, Phase},
     origin::Key,
@@ -30,6 +30,7 @@ use crate::{
 mod lease;
 mod list;
 mod slot;
+mod spawn;
 mod state;
 mod waiter;
 
@@ -268,8 +269,9 @@ impl Pool {
         self.with(|state, now, out| state.drain(now, out));
         let mut drained = Drained::default();
         if timeout(deadline, self.wait_until_quiet()).await.is_err() {
-            self.aborted.send_replace(true);
+            // The waiters first, or they would hear of dials that had failed.
             drained.aborted = self.with(|state, now, out| state.abort_all(now, out));
+            self.aborted.send_replace(true);
             // A socket that is still there then is held by a connector that does not let go.
             let _ = timeout(ABORT_TIMEOUT, self.wait_until_quiet()).await;
         }
@@ -341,9 +343,7 @@ impl Pool {
             };
             let _ = answer.send(Err(rejection));
         }
-        for dial in dials {
-            self.spawn(dial);
-        }
+        spawn::all(self, dials);
         for conn in closes {
             conn.order(Order::Close);
         }
@@ -358,15 +358,9 @@ impl Pool {
         }
     }
 
-    fn spawn(self: &Arc<Self>, dial: Dial) {
-        let slot = Slot::new(self.clone(), dial.id);
-        let runtime = Handle::try_current()
-            .ok()
-            .or_else(|| self.lock().runtime.clone());
-        // Without a runtime the slot is dropped here, and whoever waits is told.
-        if let Some(runtime) = runtime {
-            runtime.spawn(dial::run(self.clone(), dial, slot));
-        }
+    /// Where dials run that begin outside any runtime.
+    fn runtime(&self) -> Option<Handle> {
+        self.lock().runtime.clone()
     }
 }
 

@@ -4,7 +4,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Invalid,
-    cut::{Flow, Malformed, front, join},
+    cut::{Flow, front, join},
+    undecodable::Undecodable,
 };
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
@@ -63,10 +64,7 @@ impl CharCut {
             None => front(&chunk, scan.end),
         };
         if scan.malformed {
-            return Flow::Failed {
-                before: kept,
-                error: Malformed.into(),
-            };
+            return Flow::undecodable(kept, Undecodable::Text);
         }
         if self.left == 0 {
             return Flow::Limit {
@@ -78,13 +76,13 @@ impl CharCut {
         Flow::More(kept)
     }
 
-    pub(super) fn finish(&mut self) -> Result<Bytes, Malformed> {
+    pub(super) fn finish(&mut self) -> Result<Bytes, Undecodable> {
         let carry = mem::take(&mut self.carry);
         match self.invalid {
             _ if carry.is_empty() => Ok(carry),
             Invalid::Keep => Ok(carry),
             Invalid::Replace => Ok(Bytes::from_static(REPLACEMENT)),
-            Invalid::Error => Err(Malformed),
+            Invalid::Error => Err(Undecodable::Text),
         }
     }
 

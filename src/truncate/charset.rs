@@ -5,8 +5,9 @@ use bytes::Bytes;
 use super::{
     Invalid,
     chars::{MAX_CHAR, take},
-    cut::{Flow, Malformed},
+    cut::Flow,
     encoding::{Decoder, Encoding, Stop},
+    undecodable::Undecodable,
 };
 
 /// How much is decoded at once: what may be decoded beyond the limit is less.
@@ -43,10 +44,7 @@ impl CharsetCut {
         let decoded = self.decode(chunk, false);
         let text = decoded.text.into();
         if decoded.malformed {
-            return Flow::Failed {
-                before: text,
-                error: Malformed.into(),
-            };
+            return Flow::undecodable(text, Undecodable::Text);
         }
         if self.left == 0 {
             return Flow::Limit {
@@ -57,10 +55,10 @@ impl CharsetCut {
         Flow::More(text)
     }
 
-    pub(super) fn finish(&mut self) -> Result<Bytes, Malformed> {
+    pub(super) fn finish(&mut self) -> Result<Bytes, Undecodable> {
         let decoded = self.decode(&[], true);
         if decoded.malformed {
-            return Err(Malformed);
+            return Err(Undecodable::Text);
         }
         Ok(decoded.text.into())
     }

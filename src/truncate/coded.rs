@@ -1,11 +1,10 @@
-use std::{error, fmt};
-
 use bytes::Bytes;
 use http_body::SizeHint;
 
 use super::{
     coding::{Codings, Decoder},
     cut::{Cut, Fallout, Flow},
+    undecodable::Undecodable,
 };
 
 /// What may be read of a coded body in any case: its headers, and blocks that give little.
@@ -27,10 +26,6 @@ pub(super) struct CodedCut {
     /// More than that has come.
     is_over: bool,
 }
-
-/// More was read than the limit could need.
-#[derive(Debug)]
-struct TooLong;
 
 impl CodedCut {
     pub(super) fn new(codings: Codings, limit: u64, cut: Cut) -> Self {
@@ -57,10 +52,10 @@ impl CodedCut {
         loop {
             let piece = match self.decoder.decode() {
                 Ok(piece) => piece,
-                Err(error) => return Some(Flow::fail(error)),
+                Err(error) => return Some(fail(Undecodable::Coding(error))),
             };
             if piece.is_empty() {
-                return self.is_over.then(|| Flow::fail(TooLong));
+                return self.is_over.then(|| fail(Undecodable::TooLong));
             }
             match self.cut.cut(piece) {
                 Flow::More(data) if data.is_empty() => {}
@@ -75,7 +70,7 @@ impl CodedCut {
 
     pub(super) fn finish(&mut self) -> Result<Bytes, Fallout> {
         let whole = self.decoder.finish();
-        whole.map_err(|error| Err(error.into()))?;
+        whole.map_err(|error| Err(Undecodable::Coding(error).into()))?;
         self.cut.finish(None)
     }
 
@@ -90,10 +85,6 @@ impl CodedCut {
     }
 }
 
-impl fmt::Display for TooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the compressed body is too long for what it gives")
-    }
+fn fail(error: Undecodable) -> Flow {
+    Flow::undecodable(Bytes::new(), error)
 }
-
-impl error::Error for TooLong {}

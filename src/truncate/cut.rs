@@ -1,11 +1,14 @@
-use std::{error, fmt, mem};
+use std::mem;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::SizeHint;
 use tower::BoxError;
 
-use super::{bytes::ByteCut, chars::CharCut, charset::CharsetCut, coded::CodedCut, grpc::GrpcCut};
+use super::{
+    bytes::ByteCut, chars::CharCut, charset::CharsetCut, coded::CodedCut, grpc::GrpcCut,
+    undecodable::Undecodable,
+};
 
 /// Below this, a copy is cheaper than what a slice holds on to.
 const SMALL: usize = 1024;
@@ -34,10 +37,6 @@ pub(super) enum Flow {
 
 /// What a body that failed ends with: trailers that say so, or an error.
 pub(super) type Fallout = Result<HeaderMap, BoxError>;
-
-/// The text is not what its charset says, and [`Invalid::Error`](super::Invalid::Error) asks for it to be.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
 
 impl Cut {
     pub(super) fn cut(&mut self, chunk: Bytes) -> Flow {
@@ -136,11 +135,10 @@ impl Flow {
         Self::Limit { last, dropped }
     }
 
-    pub(super) fn fail(error: impl Into<BoxError>) -> Self {
-        Self::Failed {
-            before: Bytes::new(),
-            error: error.into(),
-        }
+    /// `before` may pass, and what follows it cannot be made out.
+    pub(super) fn undecodable(before: Bytes, error: Undecodable) -> Self {
+        let error = error.into();
+        Self::Failed { before, error }
     }
 }
 
@@ -166,11 +164,3 @@ pub(super) fn join(carry: &mut Bytes, chunk: Bytes) -> Bytes {
     let carry = mem::take(carry);
     [&carry[..], &chunk[..]].concat().into()
 }
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the text is malformed")
-    }
-}
-
-impl error::Error for Malformed {}

@@ -177,10 +177,12 @@ fn charset(label: &str) -> Charset {
         "hz-gb",
     ];
     let label = label.to_ascii_lowercase();
+    // Some of UTF-8's older names begin like those of UTF-16.
+    let is_utf8 = label.ends_with("utf-8") || label.ends_with("utf8");
     let among = |names: &[&str]| names.iter().any(|name| label.starts_with(name));
     if among(SINGLE) {
         Charset::SingleByte
-    } else if among(OTHER) && label != "unicode-1-1-utf-8" {
+    } else if among(OTHER) && !is_utf8 {
         Charset::Other
     } else {
         Charset::Utf8
@@ -230,6 +232,7 @@ mod tests {
             ("text/plain; charset=us-ascii", Charset::Utf8),
             ("text/plain; charset=nobody-knows", Charset::Utf8),
             ("text/plain; charset=unicode-1-1-utf-8", Charset::Utf8),
+            ("text/plain; charset=unicode11utf8", Charset::Utf8),
             ("text/plain; charset=Shift_JIS", Charset::Other),
             ("text/plain; charset=utf-16", Charset::Other),
             ("text/plain; charset=latin1", Charset::SingleByte),

@@ -26,11 +26,13 @@ mod request;
 mod service;
 mod spec;
 mod step;
+mod undecodable;
 mod verdict;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::undecodable::Undecodable;
 pub use self::{
     body::TruncateBody,
     layer::TruncateLayer,

@@ -4,7 +4,7 @@ use super::media::{self, Media};
 
 /// What of a request decides how its response can be cut.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// The response has the headers of a body, but none.
     pub(super) head: bool,
     /// A success is not a response with content but a tunnel.

@@ -10,7 +10,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{Truncate, TruncateBody, apply, request::Asked};
+use super::{Truncate, TruncateBody, request::Asked};
 
 /// A service whose responses are cut: see [`Truncate`].
 ///
@@ -55,8 +55,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let asked = Asked::of(&request);
-        self.truncate.prepare(&mut request);
+        let asked = self.truncate.ask(&mut request);
         TruncateFuture {
             inner: self.inner.call(request),
             truncate: self.truncate.clone(),
@@ -85,7 +84,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.inner.poll(cx))?;
-        Poll::Ready(Ok(apply::apply(this.truncate, this.asked, response)))
+        Poll::Ready(Ok(this.truncate.answer(this.asked, response)))
     }
 }
 

@@ -236,7 +236,24 @@ impl Truncate {
         method: &Method,
         response: Response<B>,
     ) -> Response<TruncateBody<B>> {
-        apply::apply(self, &Asked::with(method), response)
+        self.answer(&Asked::with(method), response)
+    }
+
+    /// [Prepares](Self::prepare) a request, and tells what of it decides about its response: its
+    /// method, and whether a trailer can arrive.
+    pub(crate) fn ask<B>(&self, request: &mut Request<B>) -> Asked {
+        let asked = Asked::of(request);
+        self.prepare(request);
+        asked
+    }
+
+    /// Cuts the response to what was asked for.
+    pub(crate) fn answer<B: Body>(
+        &self,
+        asked: &Asked,
+        response: Response<B>,
+    ) -> Response<TruncateBody<B>> {
+        apply::apply(self, asked, response)
     }
 
     /// Cuts the body of a response to a `GET` whose head goes no further: nothing is rewritten, and

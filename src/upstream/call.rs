@@ -109,7 +109,8 @@ impl Call<'_> {
             let lease = self
                 .pool
                 .acquire(&self.key, &self.timeouts, self.start, fresh)
-                .await?;
+                .await
+                .map_err(|error| if died { error.sent() } else { error })?;
             let reused = lease.is_reused();
             let again = if reused && !died {
                 replay(&request)
@@ -137,10 +138,11 @@ impl Call<'_> {
     /// Sends the request on this connection, and waits for the response's head.
     async fn attempt(
         &self,
-        lease: Lease,
+        mut lease: Lease,
         mut request: Request<RequestBody>,
     ) -> Result<Response<UpstreamBody>, Failure> {
         self.sent.store(true, Ordering::Relaxed);
+        lease.begin();
         if let Some(deadline) = self.grpc {
             deadline.tell(request.headers_mut());
         }

@@ -1,19 +1,38 @@
 //! Behaviour through the public API, over real sockets: one binary, a module per behaviour.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
 
+mod cancel;
+mod caps;
+mod churn;
+mod config;
+mod drain;
+mod every_poll;
 mod exchange;
 mod extract;
+mod failures;
 mod forward;
 mod gateway;
 mod gather;
 mod grpc;
 mod http2;
+mod http2_ends;
 mod limits;
 mod middleware;
+mod queue;
+mod reuse;
+mod shutdown;
 mod support;
+mod timeouts;
+mod tls;
 mod total;
 mod truncate;
 mod truncate_grpc;
 mod truncate_trailers;
+mod truncate_upstream;
+mod upgrade;
 mod wire;

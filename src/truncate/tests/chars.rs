@@ -1,5 +1,5 @@
 use super::support::{Script, cut, finish, header};
-use crate::{Invalid, Truncate, TruncationOutcome as Outcome};
+use crate::{Invalid, Truncate, TruncationOutcome as Outcome, truncate::Undecodable};
 
 fn chars_of(limit: u64, chunks: &[&[u8]]) -> (Vec<u8>, Outcome) {
     let (seen, outcome) = cut(&Truncate::chars(limit), Script::chunks(chunks));
@@ -212,8 +212,13 @@ fn malformed_text_is_an_error_by_policy_behind_what_is_well_formed() {
         for body in [Script::chunks(&chunks), Script::chunks(&chunks).sized()] {
             let (seen, outcome) = cut(&truncate, body);
             assert_eq!(seen.bytes(), b"ab", "what is well formed passes");
-            let error = seen.error.expect("the rest is an error").to_string();
-            assert_eq!(error, "the text is malformed", "which says what is wrong");
+            let error = seen.error.expect("the rest is an error");
+            let text = error.to_string();
+            assert_eq!(text, "the text is malformed", "which says what is wrong");
+            assert!(
+                Undecodable::is_in(&*error),
+                "and is known as the body's own"
+            );
             assert_eq!(outcome, Outcome::Failed, "it failed");
         }
     }

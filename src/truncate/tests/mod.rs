@@ -17,6 +17,7 @@ mod coding;
 mod grpc;
 mod head;
 mod properties;
+mod special;
 mod support;
 mod trailers;
 mod uncuttable;

@@ -13,12 +13,13 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep},
 };
 
+pub(crate) mod dials;
 pub(crate) mod sockets;
 
 /// A server on loopback whose every connection is handed to a script.
@@ -39,13 +40,17 @@ struct Counts {
 
 /// One connection, as its script sees it.
 #[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Peer<S = TcpStream> {
+    pub(crate) stream: S,
     buffered: Vec<u8>,
-    counts: Arc<Counts>,
+    counted: Counted,
     /// The how-manieth connection this is, from 0.
     pub(crate) number: usize,
 }
+
+/// One open connection.
+#[derive(Debug)]
+struct Counted(Arc<Counts>);
 
 /// A request as it came over the wire.
 #[derive(Clone, Debug)]
@@ -80,14 +85,7 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
                 let number = shared.accepted.fetch_add(1, Ordering::SeqCst);
-                let open = shared.open.fetch_add(1, Ordering::SeqCst) + 1;
-                shared.peak.fetch_max(open, Ordering::SeqCst);
-                scripts.spawn(script(Peer {
-                    stream,
-                    buffered: Vec::new(),
-                    counts: shared.clone(),
-                    number,
-                }));
+                scripts.spawn(script(Peer::new(stream, number, shared.clone())));
                 while scripts.try_join_next().is_some() {}
             }
         })
@@ -155,7 +153,33 @@ impl Drop for Server {
     }
 }
 
-impl Peer {
+impl<S> Peer<S> {
+    fn new(stream: S, number: usize, counts: Arc<Counts>) -> Self {
+        let open = counts.open.fetch_add(1, Ordering::SeqCst) + 1;
+        counts.peak.fetch_max(open, Ordering::SeqCst);
+        Self {
+            stream,
+            buffered: Vec::new(),
+            counted: Counted(counts),
+            number,
+        }
+    }
+
+    /// The same connection through one more layer.
+    pub(crate) async fn through<T, F>(self, layer: impl FnOnce(S) -> F) -> io::Result<Peer<T>>
+    where
+        F: Future<Output = io::Result<T>>,
+    {
+        Ok(Peer {
+            stream: layer(self.stream).await?,
+            buffered: self.buffered,
+            counted: self.counted,
+            number: self.number,
+        })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// The next request, with its body. `None` at the end of the connection.
     pub(crate) async fn request(&mut self) -> io::Result<Option<Received>> {
         let Some(head) = self.head().await? else {
@@ -182,7 +206,7 @@ impl Peer {
                 }
             }
         }
-        self.counts.requests.fetch_add(1, Ordering::SeqCst);
+        self.counted.0.requests.fetch_add(1, Ordering::SeqCst);
         Ok(Some(Received { head, body }))
     }
 
@@ -205,6 +229,11 @@ impl Peer {
             self.stream.read_buf(&mut self.buffered).await,
             Ok(0) | Err(_)
         ) {}
+    }
+
+    /// Takes so many bytes.
+    pub(crate) async fn drain(&mut self, n: usize) -> io::Result<()> {
+        self.take(n).await.map(drop)
     }
 
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
@@ -233,9 +262,9 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.counts.open.fetch_sub(1, Ordering::SeqCst);
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

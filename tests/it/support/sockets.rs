@@ -7,19 +7,31 @@ pub(crate) fn connected_to(address: SocketAddr) -> usize {
     of_process_to(std::process::id(), address)
 }
 
+/// The same for several addresses at one instant. It never counts too many: what is in the table
+/// first and among the descriptors afterwards was open in between.
+pub(crate) fn connected_to_any(addresses: &[SocketAddr]) -> usize {
+    of_process_to_any(std::process::id(), addresses)
+}
+
 /// How many sockets a process has that are, or are becoming, connected to `address`.
 pub(crate) fn of_process_to(pid: u32, address: SocketAddr) -> usize {
-    let port = format!("{:04X}", address.port());
+    of_process_to_any(pid, &[address])
+}
+
+fn of_process_to_any(pid: u32, addresses: &[SocketAddr]) -> usize {
+    let ports: Vec<_> = addresses
+        .iter()
+        .map(|address| format!(":{:04X}", address.port()))
+        .collect();
     let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
-    let of_the_port: HashSet<_> = table
+    let of_the_ports: HashSet<_> = table
         .lines()
         .skip(1)
         .filter_map(|line| {
             let fields: Vec<_> = line.split_whitespace().collect();
             let (remote, inode) = (fields[2], fields[9]);
-            remote
-                .ends_with(&format!(":{port}"))
-                .then(|| inode.to_owned())
+            let is_one = ports.iter().any(|port| remote.ends_with(port));
+            is_one.then(|| inode.to_owned())
         })
         .collect();
     fs::read_dir(format!("/proc/{pid}/fd"))
@@ -31,7 +43,7 @@ pub(crate) fn of_process_to(pid: u32, address: SocketAddr) -> usize {
                 .strip_prefix("socket:[")?
                 .strip_suffix(']')?
                 .to_owned();
-            of_the_port.contains(&link).then_some(())
+            of_the_ports.contains(&link).then_some(())
         })
         .count()
 }

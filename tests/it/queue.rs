@@ -1,0 +1,188 @@
+//! First come, first served; and how long that may take.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
+use tower_upstream::{ErrorKind, Limits, Phase, Timeouts, Upstream};
+
+use crate::support::{
+    dials::{Dials, Peers},
+    sized,
+};
+
+const URI: &str = "http://in.process/";
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// A handle with one connection, whose upstream the test plays.
+fn by_hand(timeouts: Timeouts) -> (Upstream, Dials, Peers) {
+    let (dials, peers) = Dials::by_hand();
+    let limits = Limits::new().max_connections(1);
+    let builder = dials.builder().limits(limits).timeouts(timeouts);
+    (builder.build().unwrap(), dials, peers)
+}
+
+fn patient() -> Timeouts {
+    Timeouts::default().pool(None).read(None)
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_served_in_the_order_in_which_they_came() {
+    let (upstream, dials, mut peers) = by_hand(patient());
+    let requests: Vec<_> = (0..20)
+        .map(|i| {
+            let upstream = upstream.clone();
+            tokio::spawn(async move {
+                let response = upstream.get(format!("{URI}{i}")).await.unwrap();
+                response.into_body().bytes(10).await.unwrap();
+            })
+        })
+        .collect();
+    let mut peer = peers.recv().await.unwrap();
+    for i in 0..20 {
+        let request = peer.request().await.unwrap().unwrap();
+        assert_eq!(request.path(), format!("/{i}"), "its turn has come");
+        peer.write(sized("x")).await.unwrap();
+    }
+    assert!(join_all(requests).await.iter().all(Result::is_ok));
+    assert_eq!(dials.dialed(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_does_not_pass_those_who_wait() {
+    let (upstream, _dials, mut peers) = by_hand(patient());
+    let first = tokio::spawn(upstream.get(format!("{URI}first")));
+    let mut peer = peers.recv().await.unwrap();
+    peer.request().await.unwrap();
+    let second = tokio::spawn(upstream.get(format!("{URI}second")));
+    sleep(ms(1)).await;
+    peer.write(sized("")).await.unwrap();
+    first.await.unwrap().unwrap();
+    // The connection is back by now, and was given on before anybody else could ask.
+    let third = tokio::spawn(upstream.get(format!("{URI}third")));
+    assert_eq!(peer.request().await.unwrap().unwrap().path(), "/second");
+    peer.write(sized("")).await.unwrap();
+    assert_eq!(peer.request().await.unwrap().unwrap().path(), "/third");
+    peer.write(sized("")).await.unwrap();
+    second.await.unwrap().unwrap();
+    third.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_leaves_the_queue_hurts_nobody() {
+    let (upstream, dials, mut peers) = by_hand(patient());
+    let held = tokio::spawn(upstream.get(URI));
+    let mut peer = peers.recv().await.unwrap();
+    peer.request().await.unwrap();
+    let mut waiting: Vec<_> = (0..10)
+        .map(|i| Some(tokio::spawn(upstream.get(format!("{URI}{i}")))))
+        .collect();
+    sleep(ms(1)).await;
+    for i in [0, 3, 4, 9] {
+        waiting[i].take().unwrap().abort();
+    }
+    sleep(ms(1)).await;
+    assert_eq!(upstream.stats().total.waiting, 6);
+    peer.write(sized("")).await.unwrap();
+    held.await.unwrap().unwrap();
+    for i in [1, 2, 5, 6, 7, 8] {
+        let request = peer.request().await.unwrap().unwrap();
+        assert_eq!(
+            request.path(),
+            format!("/{i}"),
+            "the others keep their order"
+        );
+        peer.write(sized("")).await.unwrap();
+        waiting[i].take().unwrap().await.unwrap().unwrap();
+    }
+    assert_eq!(dials.dialed(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pool_timeout_strikes_while_a_body_is_held_and_the_body_goes_on() {
+    let (upstream, _dials, mut peers) = by_hand(Timeouts::default().pool(ms(700)));
+    let held = tokio::spawn(upstream.get(URI));
+    let mut peer = peers.recv().await.unwrap();
+    peer.request().await.unwrap();
+    peer.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab")
+        .await
+        .unwrap();
+    let body = held.await.unwrap().unwrap().into_body();
+    let start = Instant::now();
+    let error = upstream.get(URI).await.unwrap_err();
+    let took = start.elapsed();
+    assert_eq!(
+        (error.kind(), error.phase()),
+        (ErrorKind::PoolTimeout, Some(Phase::Pool))
+    );
+    assert!(!error.was_sent(), "it never had a connection");
+    assert!((ms(700)..ms(703)).contains(&took), "after {took:?}");
+    assert_eq!(upstream.stats().timed_out(Phase::Pool), 1);
+    peer.write("cd").await.unwrap();
+    assert_eq!(body.text(10).await.unwrap(), "abcd");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_timeout_of_zero_succeeds_where_nobody_has_to_wait() {
+    let dials = Dials::answering(sized("x"));
+    let upstream = dials
+        .builder()
+        .limits(Limits::new().max_connections(1))
+        .timeouts(Timeouts::default().pool(Duration::ZERO))
+        .build()
+        .unwrap();
+    let held = upstream.get(URI).await.expect("a dial is no wait");
+    let start = Instant::now();
+    let error = upstream.get(URI).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PoolTimeout);
+    assert!(start.elapsed() < ms(3), "it fails at once");
+    held.into_body().bytes(10).await.unwrap();
+    tokio::task::yield_now().await;
+    upstream.get(URI).await.expect("an idle one is no wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_more_than_may_wait_is_refused_at_once() {
+    let dials = Dials::answering(sized("x"));
+    let limits = Limits::new().max_connections(1).max_pending(1);
+    let upstream = dials.builder().limits(limits).build().unwrap();
+    let held = upstream.get(URI).await.unwrap();
+    let waiting = tokio::spawn(upstream.get(URI));
+    tokio::task::yield_now().await;
+    let error = upstream.get(URI).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.phase(), error.was_sent()),
+        (ErrorKind::QueueFull, Some(Phase::Pool), false)
+    );
+    held.into_body().bytes(10).await.unwrap();
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_connection_does_not_start_the_pool_deadline_again() {
+    let (upstream, _dials, mut peers) = by_hand(Timeouts::default().pool(ms(1000)));
+    let first = tokio::spawn(upstream.get(URI));
+    let mut peer = peers.recv().await.unwrap();
+    peer.request().await.unwrap();
+    let start = Instant::now();
+    let second = tokio::spawn(upstream.get(URI));
+    let third = tokio::spawn(upstream.get(URI));
+    sleep(ms(800)).await;
+    peer.write(sized("")).await.unwrap();
+    first.await.unwrap().unwrap();
+    // The second has the connection, which dies under it; who waits already comes first.
+    peer.request().await.unwrap();
+    drop(peer);
+    let mut peer = peers.recv().await.unwrap();
+    peer.request().await.unwrap();
+    let error = second.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PoolTimeout);
+    assert!(error.was_sent(), "it was, before it waited again");
+    let took = start.elapsed();
+    assert!((ms(1000)..ms(1003)).contains(&took), "after {took:?}");
+    peer.write(sized("")).await.unwrap();
+    third.await.unwrap().unwrap();
+}

@@ -1,0 +1,215 @@
+//! Connectors that count: before they connect, and after what they opened has been closed.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use futures_util::future::BoxFuture;
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection},
+    rt::TokioIo,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream, duplex},
+    net::TcpStream,
+    sync::mpsc,
+};
+use tower::Service;
+use tower_upstream::{Upstream, UpstreamBuilder};
+
+use super::{Counts, Peer};
+
+/// How much of a connection inside this process is on its way at most.
+const BUFFER: usize = 16 * 1024;
+
+/// What a dial may end with.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+type Open = dyn Fn(Uri) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> + Send + Sync;
+
+/// A connector for [`UpstreamBuilder::connector`](tower_upstream::UpstreamBuilder::connector).
+#[derive(Clone)]
+pub(crate) struct Dials {
+    open: Arc<Open>,
+    /// Sockets, from before the dial until after the close.
+    sockets: Arc<Counts>,
+}
+
+/// The ends that the upstream's side of a dial has, one by one.
+pub(crate) type Peers = mpsc::UnboundedReceiver<Peer<DuplexStream>>;
+
+impl Dials {
+    pub(crate) fn new<F, Fut, S>(open: F) -> Self
+    where
+        F: Fn(Uri) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<S>> + Send + 'static,
+        S: Stream + 'static,
+    {
+        let open = move |uri| -> BoxFuture<'static, _> {
+            let opening = open(uri);
+            Box::pin(async move { Ok(Box::new(opening.await?) as Box<dyn Stream>) })
+        };
+        Self {
+            open: Arc::new(open),
+            sockets: Arc::default(),
+        }
+    }
+
+    /// Over TCP.
+    pub(crate) fn tcp() -> Self {
+        Self::new(|uri| async move { TcpStream::connect(uri.authority().unwrap().as_str()).await })
+    }
+
+    /// Within this process, so that paused time is exact. The upstream's ends are the test's.
+    pub(crate) fn by_hand() -> (Self, Peers) {
+        let (sender, peers) = mpsc::unbounded_channel();
+        let counts = Arc::<Counts>::default();
+        let dials = Self::new(move |_| {
+            let (near, far) = duplex(BUFFER);
+            let number = counts.accepted.fetch_add(1, Ordering::SeqCst);
+            // A test that no longer looks lets the end go.
+            let _ = sender.send(Peer::new(far, number, counts.clone()));
+            std::future::ready(Ok(near))
+        });
+        (dials, peers)
+    }
+
+    /// Within this process, to a server that runs `script` for each connection.
+    pub(crate) fn to<F, Fut>(script: F) -> Self
+    where
+        F: Fn(Peer<DuplexStream>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let (dials, mut peers) = Self::by_hand();
+        tokio::spawn(async move {
+            while let Some(peer) = peers.recv().await {
+                tokio::spawn(script(peer));
+            }
+        });
+        dials
+    }
+
+    /// Within this process, to a server that answers every request with these bytes.
+    pub(crate) fn answering(response: Vec<u8>) -> Self {
+        let response = Arc::new(response);
+        Self::to(move |mut peer| {
+            let response = response.clone();
+            async move {
+                while peer.request().await?.is_some() {
+                    peer.write(&*response).await?;
+                }
+                Ok(())
+            }
+        })
+    }
+
+    /// A handle to be that dials with this.
+    pub(crate) fn builder(&self) -> UpstreamBuilder {
+        Upstream::builder().connector(self.clone())
+    }
+
+    /// Sockets that are being opened, open or not quite closed.
+    pub(crate) fn open(&self) -> usize {
+        self.sockets.open.load(Ordering::SeqCst)
+    }
+
+    /// The most of them there were.
+    pub(crate) fn peak(&self) -> usize {
+        self.sockets.peak.load(Ordering::SeqCst)
+    }
+
+    /// Dials so far.
+    pub(crate) fn dialed(&self) -> usize {
+        self.sockets.accepted.load(Ordering::SeqCst)
+    }
+}
+
+impl Service<Uri> for Dials {
+    type Response = Counted;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Counted>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        self.sockets.accepted.fetch_add(1, Ordering::SeqCst);
+        let open = self.sockets.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.sockets.peak.fetch_max(open, Ordering::SeqCst);
+        let count = Count(self.sockets.clone());
+        let opening = (self.open)(uri);
+        Box::pin(async move {
+            Ok(Counted {
+                io: TokioIo::new(opening.await?),
+                _count: count,
+            })
+        })
+    }
+}
+
+/// An open socket.
+pub(crate) struct Counted {
+    io: TokioIo<Box<dyn Stream>>,
+    /// After `io`, so that it ends after it.
+    _count: Count,
+}
+
+struct Count(Arc<Counts>);
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Connection for Counted {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl Write for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl fmt::Debug for Dials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dials")
+            .field("sockets", &self.sockets)
+            .finish_non_exhaustive()
+    }
+}
