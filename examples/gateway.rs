@@ -4,15 +4,29 @@
 //!         --gather http://127.0.0.1:8000/a --gather http://127.0.0.1:8000/b --truncate-chars 50
 //!     curl http://127.0.0.1:3000/         # both pages, cut, as one response
 //!     curl http://127.0.0.1:3000/stats    # what the pool holds and has done, as JSON
+//!     curl http://127.0.0.1:3000/metrics  # the same for Prometheus
+//!
+//!     cargo run --example gateway -- --forward-to http://127.0.0.1:8000
+//!     curl http://127.0.0.1:3000/proxy/a  # /a at that origin
 //!
 //! `--help` lists the flags. SIGTERM and Ctrl-C drain it: what is under way may finish.
 
 use std::{
-    error::Error, fmt::Display, net::SocketAddr, process::ExitCode, str::FromStr, time::Duration,
+    error::Error,
+    fmt::{Display, Write as _},
+    net::SocketAddr,
+    process::ExitCode,
+    str::FromStr,
+    time::Duration,
 };
 
 use axum::{
-    Json, Router, extract::State, response::IntoResponse, routing::get, serve::ListenerExt,
+    Json, Router,
+    extract::{ConnectInfo, State},
+    http::header::CONTENT_TYPE,
+    response::IntoResponse,
+    routing::get,
+    serve::ListenerExt,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
@@ -21,24 +35,27 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
 };
+use tower::ServiceBuilder;
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 use tower_upstream::{
-    CloseCause, Format, Gather, Gauges, Limits, Order, Phase, Timeouts, Truncate, Upstream,
-    UpstreamLayer,
+    CloseCause, Format, Forward, Gather, Gauges, Limits, Order, Origin, Phase, Stats, Timeouts,
+    Truncate, TruncateLayer, Upstream, UpstreamLayer,
 };
 
 const USAGE: &str = "\
-gateway --listen ADDR [--gather URL]...
+gateway --listen ADDR [--gather URL]... [--forward-to ORIGIN]
         --max-connections N --max-connections-per-origin N --max-idle N --idle-timeout D
         --max-age D --max-pending N
-        --connect-timeout D --read-timeout D --write-timeout D --pool-timeout D --drain-timeout D
+        --connect-timeout D --read-timeout D --write-timeout D --pool-timeout D
+        --total-timeout D --drain-timeout D
         --max-in-flight N --max-admission-pending N --wait D
-        --truncate-chars N | --truncate-bytes N
+        --truncate-chars N | --truncate-bytes N  --truncate-forward
         --format text|ndjson|json --order request|completion
-        --ca-file PEM --threads N
+        --http2-prior-knowledge --ca-file PEM --threads N
 
 Durations as 500ms or 15s.
-GET / gathers every --gather URL; GET /stats tells of the pool.";
+GET / gathers every --gather URL, each cut; ANY /proxy/* goes to --forward-to, cut only by
+--truncate-forward; GET /stats and GET /metrics tell of the pool.";
 
 fn main() -> ExitCode {
     let run = || -> Result<(), Box<dyn Error>> {
@@ -65,11 +82,14 @@ fn main() -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
-    let upstream = Upstream::builder()
+    let mut upstream = Upstream::builder()
         .limits(options.limits)
         .timeouts(options.timeouts)
-        .root_certificates(options.authorities)
-        .build()?;
+        .root_certificates(options.authorities);
+    if options.http2_prior_knowledge {
+        upstream = upstream.http2_prior_knowledge();
+    }
+    let upstream = upstream.build()?;
     let mut layer = UpstreamLayer::new(upstream.clone());
     if let Some(n) = options.max_in_flight {
         layer = layer.max_in_flight(n);
@@ -80,13 +100,27 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     if let Some(limit) = options.wait {
         layer = layer.wait(limit);
     }
-    let app = Router::new()
+    let truncate = options.gather.truncate.clone();
+    let mut app = Router::new()
         .route("/", get(gather))
-        .with_state(options.gather)
+        .with_state(options.gather);
+    if let Some(origin) = options.forward_to {
+        let forward = forward(&upstream, origin);
+        app = match truncate.filter(|_| options.truncate_forward) {
+            Some(truncate) => {
+                let cut = ServiceBuilder::new().layer(TruncateLayer::new(truncate));
+                app.nest_service("/proxy", cut.service(forward))
+            }
+            None => app.nest_service("/proxy", forward),
+        };
+    }
+    let app = app
         .layer(layer)
         // Beside the layer, so that they answer when it refuses.
         .route("/stats", get(stats).with_state(upstream.clone()))
-        .layer((TraceLayer::new_for_http(), CatchPanicLayer::new()));
+        .route("/metrics", get(metrics).with_state(upstream.clone()))
+        .layer((TraceLayer::new_for_http(), CatchPanicLayer::new()))
+        .into_make_service_with_connect_info::<SocketAddr>();
 
     let listen = options.listen;
     let listener = TcpListener::bind(listen)
@@ -115,6 +149,13 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         .await;
     eprintln!("drained, {} cut short", drained.aborted);
     Ok(())
+}
+
+fn forward(upstream: &Upstream, origin: Origin) -> Forward {
+    upstream
+        .forward_to(origin)
+        .client_address(|info: &ConnectInfo<SocketAddr>| info.ip())
+        .proxy_status(true)
 }
 
 async fn gather(State(gather): State<Join>, upstream: Upstream) -> impl IntoResponse {
@@ -158,10 +199,71 @@ async fn stats(State(upstream): State<Upstream>) -> impl IntoResponse {
         "waited": stats.waited,
         "cut_and_reused": stats.cut_and_reused,
         "cut_and_closed": stats.cut_and_closed,
+        "timed_out_total": stats.timed_out_total,
         "closed": serde_json::Map::from_iter(closed),
         "timed_out": serde_json::Map::from_iter(timed_out),
     });
     Json(all)
+}
+
+/// Prometheus' text format.
+async fn metrics(State(upstream): State<Upstream>) -> impl IntoResponse {
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4")],
+        prometheus(&upstream.stats()),
+    )
+}
+
+fn prometheus(stats: &Stats) -> String {
+    let mut text = String::new();
+    let mut metric = |name: &str, kind: &str, samples: &[(String, u64)]| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "# TYPE upstream_{name} {kind}");
+        for (labels, value) in samples {
+            let _ = writeln!(text, "upstream_{name}{labels} {value}");
+        }
+    };
+    let (mut connections, mut waiting) = (Vec::new(), Vec::new());
+    for (origin, gauges) in &stats.origins {
+        for (state, n) in [
+            ("connecting", gauges.connecting),
+            ("idle", gauges.idle),
+            ("in_use", gauges.in_use),
+            ("closing", gauges.closing),
+            ("upgraded", gauges.upgraded),
+        ] {
+            let labels = format!("{{origin=\"{origin}\",state=\"{state}\"}}");
+            connections.push((labels, n as u64));
+        }
+        waiting.push((format!("{{origin=\"{origin}\"}}"), gauges.waiting as u64));
+    }
+    metric("connections", "gauge", &connections);
+    metric("waiting_requests", "gauge", &waiting);
+    for (name, kind, value) in [
+        ("peak_connections", "gauge", stats.peak as u64),
+        ("opened_total", "counter", stats.opened),
+        ("connect_failed_total", "counter", stats.connect_failed),
+        ("reused_total", "counter", stats.reused),
+        ("waited_total", "counter", stats.waited),
+        ("cut_and_reused_total", "counter", stats.cut_and_reused),
+        ("cut_and_closed_total", "counter", stats.cut_and_closed),
+    ] {
+        metric(name, kind, &[(String::new(), value)]);
+    }
+    let closed = CloseCause::ALL.map(|cause| {
+        (
+            format!("{{cause=\"{}\"}}", cause.as_str()),
+            stats.closed(cause),
+        )
+    });
+    metric("closed_total", "counter", &closed);
+    let phases = [Phase::Pool, Phase::Connect, Phase::Write, Phase::Read];
+    let mut timed_out: Vec<_> = phases
+        .map(|phase| (format!("{{phase=\"{phase}\"}}"), stats.timed_out(phase)))
+        .into();
+    timed_out.push(("{phase=\"total\"}".to_owned(), stats.timed_out_total));
+    metric("timed_out_total", "counter", &timed_out);
+    text
 }
 
 /// What `GET /` does.
@@ -176,6 +278,9 @@ struct Join {
 struct Options {
     listen: SocketAddr,
     gather: Join,
+    forward_to: Option<Origin>,
+    truncate_forward: bool,
+    http2_prior_knowledge: bool,
     limits: Limits,
     timeouts: Timeouts,
     drain_timeout: Duration,
@@ -197,6 +302,9 @@ impl Options {
                 format: Format::text(),
                 order: Order::Request,
             },
+            forward_to: None,
+            truncate_forward: false,
+            http2_prior_knowledge: false,
             limits: Limits::new(),
             timeouts: Timeouts::default(),
             drain_timeout: Duration::from_secs(10),
@@ -224,6 +332,9 @@ impl Options {
         match flag {
             "--listen" => self.listen = from.value(flag)?,
             "--gather" => self.gather.urls.push(from.value(flag)?),
+            "--forward-to" => self.forward_to = Some(from.value(flag)?),
+            "--truncate-forward" => self.truncate_forward = true,
+            "--http2-prior-knowledge" => self.http2_prior_knowledge = true,
             "--max-connections" => self.limits = limits.max_connections(from.value(flag)?),
             "--max-connections-per-origin" => {
                 self.limits = limits.max_connections_per_origin(from.value::<usize>(flag)?);
@@ -236,6 +347,7 @@ impl Options {
             "--read-timeout" => self.timeouts = timeouts.read(from.duration(flag)?),
             "--write-timeout" => self.timeouts = timeouts.write(from.duration(flag)?),
             "--pool-timeout" => self.timeouts = timeouts.pool(from.duration(flag)?),
+            "--total-timeout" => self.timeouts = timeouts.total(from.duration(flag)?),
             "--drain-timeout" => self.drain_timeout = from.duration(flag)?,
             "--max-in-flight" => self.max_in_flight = Some(from.at_least_one(flag)?),
             "--max-admission-pending" => self.max_admission_pending = Some(from.value(flag)?),

@@ -118,6 +118,7 @@ mod load;
 mod middleware;
 mod origin;
 mod pool;
+pub mod recipes;
 mod stats;
 #[cfg(feature = "tonic")]
 mod status;

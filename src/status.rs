@@ -56,7 +56,7 @@ impl Told {
         source: Option<&'a Arc<dyn StdError + Send + Sync>>,
     ) -> &'a (dyn StdError + 'static) {
         match source {
-            Some(source) if has_status(&**source) => source,
+            Some(source) if has_status(&**source) => &**source,
             _ => self.0.get_or_init(|| {
                 let mut status = of(kind);
                 if let Some(source) = source {

@@ -96,9 +96,11 @@ pub use self::{body::ForwardBody, forwarded::ForwardedHeaders, future::ForwardFu
 ///
 /// A client that expects `100 Continue` is asked for its body once the upstream has asked for it, or
 /// after one second. An upgrade, such as to WebSocket, is passed on and then tunnelled until either
-/// side ends it or [`Upstream::drain`] does; it counts as a connection all the while. Not passed on
-/// are an upgrade to another version of HTTP or to TLS, and other interim responses, which hyper's
-/// server cannot send.
+/// side ends it or [`Upstream::drain`] does; it counts as a connection all the while, and of the
+/// timeouts only `write` still holds. Not passed on are an upgrade to another version of HTTP or to
+/// TLS, and other interim responses, which hyper's server cannot send.
+///
+/// A gRPC call's `grpc-timeout` is kept, as [`GrpcDeadline`](crate::GrpcDeadline) tells.
 ///
 /// # What it refuses
 ///

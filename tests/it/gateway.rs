@@ -165,6 +165,44 @@ async fn a_thousand_requests_of_five_slow_legs_share_ten_sockets_and_all_are_ans
 }
 
 #[tokio::test]
+async fn it_forwards_what_is_under_proxy_cut_if_asked_to_and_tells_of_it() {
+    let server = Server::answering(|request| async move { sized(request.path()) }).await;
+    let origin = server.uri("");
+    let client = Upstream::builder().build().unwrap();
+    let get = async |url: String| {
+        let response = client.get(url).await.unwrap();
+        response.into_body().text(100_000).await.unwrap()
+    };
+
+    let gateway = Gateway::start(&["--forward-to", &origin, "--truncate-bytes", "3"]).await;
+    let path = get(gateway.uri("/proxy/a%2Fb//c?d=%00")).await;
+    assert_eq!(path, "/a%2Fb//c?d=%00", "the rest of the path, to the byte");
+    let metrics = get(gateway.uri("/metrics")).await;
+    for line in [
+        "# TYPE upstream_connections gauge".to_owned(),
+        format!("upstream_connections{{origin=\"{origin}\",state=\"idle\"}} 1"),
+        "upstream_opened_total 1".to_owned(),
+        "upstream_closed_total{cause=\"expired\"} 0".to_owned(),
+        "upstream_timed_out_total{phase=\"read\"} 0".to_owned(),
+    ] {
+        assert!(
+            metrics.lines().any(|l| l == line),
+            "{line} is in:\n{metrics}"
+        );
+    }
+
+    let flags = [
+        "--forward-to",
+        &origin,
+        "--truncate-bytes",
+        "3",
+        "--truncate-forward",
+    ];
+    let gateway = Gateway::start(&flags).await;
+    assert_eq!(get(gateway.uri("/proxy/abcdef")).await, "/ab");
+}
+
+#[tokio::test]
 async fn what_cannot_work_is_refused_by_name() {
     let taken = Server::saying("x").await;
     let address = taken.address.to_string();

@@ -115,7 +115,7 @@ async fn a_deadline_is_passed_on_as_what_is_left_and_kept() {
     let response = forward.oneshot(call("/test/silent", "150m")).await.unwrap();
     let took = begun.elapsed();
     assert_eq!(response.headers()["grpc-status"], "4", "DEADLINE_EXCEEDED");
-    assert!((150..250).contains(&took.as_millis()), "after {took:?}");
+    assert!(took >= Duration::from_millis(150), "not before: {took:?}");
     let told = backend.told();
     assert!(
         (1..150_000).contains(&told),

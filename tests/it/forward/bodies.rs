@@ -8,7 +8,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::support::{Echo, PATIENCE, forward, fronts, get, lines, rest, send};
+use super::support::{
+    Echo, PATIENCE, forward, forward_impatiently, fronts, get, lines, rest, send,
+};
 use crate::support::{Server, eventually, sized, sockets};
 
 #[tokio::test]
@@ -48,7 +50,7 @@ async fn d6_d14_a_body_that_stalls_ends_and_the_connection_is_free() {
         Ok(())
     })
     .await;
-    for front in fronts(forward(&server)).await {
+    for front in fronts(forward_impatiently(&server)).await {
         let response = get(front, "").await;
         assert!(
             response.ends_with("begun"),

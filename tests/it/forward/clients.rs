@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::extract::ConnectInfo;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tower_upstream::ForwardedHeaders;
 
 use super::support::{Echo, axum, bare, fronts, get, lines, send, status};
@@ -199,6 +200,23 @@ async fn i5_a_host_that_can_be_read_in_two_ways_is_refused() {
                 "{target} {hosts:?} reaches no upstream"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn i7_a_head_that_is_not_complete_holds_no_connection() {
+    let echo = Echo::start().await;
+    for front in fronts(echo.forward()).await {
+        let mut slow = Vec::new();
+        for _ in 0..10 {
+            let mut socket = TcpStream::connect(front).await.unwrap();
+            let half = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n";
+            socket.write_all(half).await.unwrap();
+            slow.push(socket);
+        }
+        assert_eq!(status(&get(front, "").await), "200", "others are served");
+        assert_eq!(echo.take().len(), 1, "and nobody else has come through");
+        assert_eq!(echo.server.peak(), 1);
     }
 }
 

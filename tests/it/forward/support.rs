@@ -67,10 +67,14 @@ impl Echo {
 }
 
 pub(super) fn upstream() -> Upstream {
-    Upstream::builder()
-        .timeouts(Timeouts::new(Duration::from_secs(5)).read(Duration::from_millis(500)))
-        .build()
-        .unwrap()
+    Upstream::builder().build().unwrap()
+}
+
+/// To a server for which it does not wait long.
+pub(super) fn forward_impatiently(server: &Server) -> Forward {
+    let timeouts = Timeouts::default().read(Duration::from_millis(100));
+    let upstream = Upstream::builder().timeouts(timeouts).build().unwrap();
+    upstream.forward_to(server.uri("/").parse().unwrap())
 }
 
 pub(super) fn forward(server: &Server) -> Forward {

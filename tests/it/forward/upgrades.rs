@@ -97,7 +97,7 @@ async fn a_drain_waits_for_tunnels_and_ends_them_at_its_deadline() {
     let took = begun.elapsed();
     assert!(took >= deadline, "what is in flight may finish: {took:?}");
     assert!(
-        took < deadline + Duration::from_millis(100),
+        took < deadline + Duration::from_secs(1),
         "but not for ever: {took:?}"
     );
     assert_eq!(drained.upgraded, 0, "none is left open");

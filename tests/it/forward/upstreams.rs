@@ -9,7 +9,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::support::{Echo, PATIENCE, forward, forward_http1, fronts, get, lines, send, status};
+use super::support::{
+    Echo, PATIENCE, forward, forward_http1, forward_impatiently, fronts, get, lines, send, status,
+};
 use crate::support::{Server, sized};
 
 #[tokio::test]
@@ -73,7 +75,7 @@ async fn c7_an_upstream_that_says_nothing_is_a_504_and_a_dead_one_a_502() {
         Ok(())
     })
     .await;
-    for front in fronts(forward(&server)).await {
+    for front in fronts(forward_impatiently(&server)).await {
         let response = get(front, "").await;
         assert_eq!(status(&response), "504", "{response}");
         assert!(response.ends_with("upstream read timed out"), "{response}");
