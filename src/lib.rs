@@ -122,6 +122,7 @@ pub mod recipes;
 mod stats;
 #[cfg(feature = "tonic")]
 mod status;
+mod sync;
 mod truncate;
 mod upstream;
 

@@ -12,7 +12,7 @@ use hyper::client::conn::http1;
 use tokio::time::Instant;
 
 use super::{
-    Conn, Guard, Order, Parked, RequestBody,
+    Conn, Guard, Order, Parked, RequestBody, Work,
     clock::{Clock, Ring},
     io::SlotIo,
     sender::Sender,
@@ -69,12 +69,14 @@ struct Driver<H> {
 impl<H> Driver<H> {
     /// Finishes what an exchange has left. True when hyper must be polled again.
     fn tend(&mut self, cx: &mut Context<'_>) -> bool {
-        let (mut parked, chores) = self.guard.conn.take_work();
-        self.chores.extend(chores);
-        while let Poll::Ready(Some(())) = self.chores.poll_next_unpin(cx) {}
-        if let Some(parked) = parked.pop() {
-            self.parked = Some(parked);
+        for work in self.guard.conn.driver.take() {
+            match work {
+                Work::Finish(parked) => self.parked = Some(parked),
+                Work::Run(chore) => self.chores.push(chore),
+                Work::CheckClock => self.clock.check(&self.guard.pool, self.guard.id),
+            }
         }
+        while let Poll::Ready(Some(())) = self.chores.poll_next_unpin(cx) {}
         let Some(parked) = &mut self.parked else {
             return false;
         };
@@ -118,16 +120,12 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.guard.conn.driver.register(cx.waker());
+        this.guard.conn.driver.listen(cx.waker());
         loop {
             match this.guard.conn.current_order() {
                 Order::Close if this.clock.start_closing() => this.guard.conn.drop_sender(),
                 Order::Run | Order::Close => {}
                 Order::Abort | Order::Drain => return Poll::Ready(()),
-            }
-            if this.guard.conn.take_clock_moved() {
-                this.clock.check(&this.guard.pool, this.guard.id);
-                continue;
             }
             if let Poll::Ready(result) = Pin::new(&mut this.http).poll(cx) {
                 if result.is_ok() {

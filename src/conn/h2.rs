@@ -20,7 +20,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::time::timeout_at;
 
 use super::{
-    Conn, Guard, Order, RequestBody,
+    Conn, Guard, Order, Parked, RequestBody, Work,
     clock::{Clock, Ring},
     io::SlotIo,
     sender::Sender,
@@ -219,16 +219,12 @@ impl Driver {
 
     /// Takes on what was left: each rest on its own, since they share nothing but the socket.
     fn tend(&mut self) {
-        let (parked, chores) = self.guard.conn.take_work();
-        self.running.extend(chores);
-        for mut parked in parked {
-            let rest = async move {
-                let until = parked.until;
-                let reading = poll_fn(|cx| parked.poll_rest(cx));
-                let clean = timeout_at(until, reading).await.unwrap_or(false);
-                parked.end(clean);
-            };
-            self.running.push(rest.boxed());
+        for work in self.guard.conn.driver.take() {
+            match work {
+                Work::Finish(parked) => self.running.push(finish(parked).boxed()),
+                Work::Run(chore) => self.running.push(chore),
+                Work::CheckClock => self.clock.check(&self.guard.pool, self.guard.id),
+            }
         }
     }
 
@@ -248,16 +244,12 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.guard.conn.driver.register(cx.waker());
+        this.guard.conn.driver.listen(cx.waker());
         loop {
             match this.guard.conn.current_order() {
                 Order::Close if this.clock.start_closing() => this.guard.conn.drop_sender(),
                 Order::Run | Order::Close => {}
                 Order::Abort | Order::Drain => return Poll::Ready(()),
-            }
-            if this.guard.conn.take_clock_moved() {
-                this.clock.check(&this.guard.pool, this.guard.id);
-                continue;
             }
             this.tend();
             if let Poll::Ready(result) = this.poll_http(cx) {
@@ -273,4 +265,12 @@ impl Future for Driver {
             }
         }
     }
+}
+
+/// Reads a rest on, for as long as there is for it.
+async fn finish(mut parked: Parked) {
+    let until = parked.until;
+    let reading = poll_fn(|cx| parked.poll_rest(cx));
+    let clean = timeout_at(until, reading).await.unwrap_or(false);
+    parked.end(clean);
 }

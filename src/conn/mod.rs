@@ -1,19 +1,16 @@
 //! One connection: what is shared between its driver, the exchange that uses it, and the pool.
 
 use std::{
-    fmt, mem,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::{
-    future::{BoxFuture, FutureExt},
-    task::AtomicWaker,
-};
+use futures_util::future::{BoxFuture, FutureExt};
 use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -31,18 +28,23 @@ pub(crate) mod dial;
 mod h1;
 mod h2;
 mod io;
+mod mailbox;
 mod parked;
 mod request;
 mod sender;
 mod timer;
+mod upload;
 
 pub(crate) use self::{
     h2::Http2Settings,
     io::WriteTimedOut,
-    request::{RequestBody, Upload},
+    mailbox::Order,
+    request::RequestBody,
     timer::{ReadTimer, Timer},
+    upload::Upload,
 };
 use self::{
+    mailbox::Mailbox,
     parked::Parked,
     sender::{Sender, Sent},
 };
@@ -58,10 +60,8 @@ pub(crate) struct Conn {
     /// For a look at the socket from outside, where the connector allows it.
     probe: Option<Probe>,
     cell: Mutex<Cell>,
-    driver: AtomicWaker,
-    order: AtomicU8,
-    /// The driver is to ask whether the connection's time is over.
-    clock_moved: AtomicBool,
+    /// What there is for the driver.
+    driver: Mailbox<Work>,
     /// In milliseconds; that of the exchange which is under way.
     write_timeout: AtomicU64,
     /// A byte has come since the last request was sent.
@@ -71,13 +71,8 @@ pub(crate) struct Conn {
 struct Cell {
     /// `None` before the handshake, and once the connection is to end.
     sender: Option<Sender>,
-    parked: Vec<Parked>,
-    /// What the driver is asked to run beside the connection.
-    chores: Vec<BoxFuture<'static, ()>>,
     /// Lent to the exchange that is under way, so that one timer serves them all.
     timer: Option<Timer>,
-    /// The driver has ended: nobody would look after what is parked.
-    gone: bool,
     sending: Sending,
     /// Why the socket goes, where the pool does not ask for it.
     cause: CloseCause,
@@ -85,13 +80,21 @@ struct Cell {
     failure: Option<Error>,
 }
 
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finish(_) => "Finish",
+            Self::Run(_) => "Run",
+            Self::CheckClock => "CheckClock",
+        })
+    }
+}
+
 impl fmt::Debug for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cell")
             .field("sender", &self.sender)
-            .field("parked", &self.parked)
             .field("sending", &self.sending)
-            .field("gone", &self.gone)
             .finish_non_exhaustive()
     }
 }
@@ -104,23 +107,14 @@ enum Sending {
     FlowsSince(Instant),
 }
 
-/// What the driver is told to do. The higher overrides the lower.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Order {
-    Run,
-    /// End in good order: nothing is under way.
-    Close,
-    /// Drop the socket, since an exchange was left unfinished.
-    Abort,
-    /// Drop the socket, since the pool's time is up.
-    Drain,
-}
-
-impl Order {
-    fn from_u8(order: u8) -> Self {
-        [Self::Run, Self::Close, Self::Abort, Self::Drain][usize::from(order)]
-    }
+/// What the driver is asked to do beside driving.
+enum Work {
+    /// Finish an exchange.
+    Finish(Parked),
+    /// Run this for as long as the connection lasts.
+    Run(BoxFuture<'static, ()>),
+    /// Ask the pool whether the connection's time is over.
+    CheckClock,
 }
 
 impl Conn {
@@ -135,17 +129,12 @@ impl Conn {
             probe,
             cell: Mutex::new(Cell {
                 sender: None,
-                parked: Vec::new(),
-                chores: Vec::new(),
                 timer: None,
-                gone: false,
                 sending: Sending::Flows,
                 cause: CloseCause::Failed,
                 failure: None,
             }),
-            driver: AtomicWaker::new(),
-            order: AtomicU8::new(Order::Run as u8),
-            clock_moved: AtomicBool::new(false),
+            driver: Mailbox::new(),
             write_timeout: AtomicU64::new(u64::MAX),
             answered: AtomicBool::new(false),
         }
@@ -221,44 +210,29 @@ impl Conn {
     /// the rest of the body, of which at most `left` bytes are read, but no later than `until`.
     pub(crate) fn park(&self, lease: Lease, rest: Option<(Incoming, u64)>, until: Instant) {
         let parked = Parked::new(lease, rest, until);
-        let mut cell = self.cell();
-        if cell.gone {
-            // Not under the lock: the lease's end takes it, too.
-            drop(cell);
-            drop(parked);
-            return;
-        }
-        cell.parked.push(parked);
-        drop(cell);
-        self.driver.wake();
+        // Without a driver there is no connection either: the lease's end tells the pool.
+        drop(self.driver.leave(Work::Finish(parked)));
     }
 
     /// Has the driver run this beside the connection, for as long as that lasts.
     pub(crate) fn run(&self, chore: impl Future<Output = ()> + Send + 'static) {
-        let mut cell = self.cell();
-        if !cell.gone {
-            cell.chores.push(chore.boxed());
-            drop(cell);
-            self.driver.wake();
-        }
+        drop(self.driver.leave(Work::Run(chore.boxed())));
     }
 
     // === the pool's side ===
 
     /// Tells the driver to end.
     pub(crate) fn order(&self, order: Order) {
-        self.order.fetch_max(order as u8, Ordering::AcqRel);
-        self.driver.wake();
+        self.driver.order(order);
     }
 
     /// Tells the driver that the connection may not stay idle for as long as it thinks.
     pub(crate) fn look_at_clock(&self) {
-        self.clock_moved.store(true, Ordering::Release);
-        self.driver.wake();
+        drop(self.driver.leave(Work::CheckClock));
     }
 
     pub(crate) fn current_order(&self) -> Order {
-        Order::from_u8(self.order.load(Ordering::Acquire))
+        self.driver.current_order()
     }
 
     // === the driver's side ===
@@ -290,16 +264,6 @@ impl Conn {
         drop(sender);
     }
 
-    fn take_clock_moved(&self) -> bool {
-        self.clock_moved.swap(false, Ordering::AcqRel)
-    }
-
-    /// What there is for the driver to do: what was left to it, and its chores.
-    fn take_work(&self) -> (Vec<Parked>, Vec<BoxFuture<'static, ()>>) {
-        let mut cell = self.cell();
-        (mem::take(&mut cell.parked), mem::take(&mut cell.chores))
-    }
-
     fn write_timeout(&self) -> Option<Duration> {
         let millis = self.write_timeout.load(Ordering::Relaxed);
         (millis != u64::MAX).then(|| Duration::from_millis(millis))
@@ -325,14 +289,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut cell = self.conn.cell();
-        cell.gone = true;
-        let left = (
-            cell.sender.take(),
-            mem::take(&mut cell.parked),
-            mem::take(&mut cell.chores),
-        );
-        drop(cell);
+        let left = (self.conn.cell().sender.take(), self.conn.driver.close());
         // Its socket is gone and its slot with it, unless an upgrade has taken them over.
         self.pool.upgraded(self.id);
         drop(left);

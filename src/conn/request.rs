@@ -1,18 +1,15 @@
 use std::{
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
-use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use tokio::time::Instant;
 
+use super::upload::{End, Upload};
 use crate::error::BoxError;
 
 /// A request's body on its way out: boxed once, unless it is empty.
@@ -29,21 +26,8 @@ struct Stream {
     upload: Uploading,
 }
 
-/// How far the body is: shared with the exchange, since the time for the response only runs once
-/// the request is out.
-#[derive(Debug, Default)]
-pub(crate) struct Upload {
-    state: AtomicU8,
-    waker: AtomicWaker,
-    /// Since when hyper has held a piece without asking for the next: it cannot send it.
-    held_since: Mutex<Option<Instant>>,
-}
-
 /// A body's larger pieces are sent in such ones, so that progress can be seen.
 const PIECE: usize = 64 * 1024;
-
-const DONE: u8 = 1;
-const FAILED: u8 = 2;
 
 /// Ends the upload when it is dropped, whether the body came to its end or not.
 #[derive(Debug)]
@@ -63,7 +47,7 @@ impl RequestBody {
             .map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
             .map_err(Into::into)
             .boxed_unsync();
-        let upload = Uploading(Arc::default());
+        let upload = Uploading(Arc::new(Upload::new()));
         Self {
             stream: Some(Stream {
                 body,
@@ -80,41 +64,6 @@ impl RequestBody {
     /// How far it is; `None` when there is nothing to send.
     pub(crate) fn upload(&self) -> Option<Arc<Upload>> {
         self.stream.as_ref().map(|stream| stream.upload.0.clone())
-    }
-}
-
-impl Upload {
-    /// Ready once nothing more is taken from the body.
-    pub(crate) fn poll_done(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.state.load(Ordering::Acquire) == 0 {
-            self.waker.register(cx.waker());
-            // It may have ended between the look and the registration.
-            if self.state.load(Ordering::Acquire) == 0 {
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(())
-    }
-
-    /// Whether the body itself failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.state.load(Ordering::Acquire) == FAILED
-    }
-
-    /// Since when the upstream has taken nothing of what there is to send.
-    pub(crate) fn held_since(&self) -> Option<Instant> {
-        *self.held()
-    }
-
-    fn held(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.held_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn end(&self, state: u8) {
-        self.state.fetch_max(state, Ordering::AcqRel);
-        self.waker.wake();
     }
 }
 
@@ -149,7 +98,7 @@ impl Drop for Uploading {
     fn drop(&mut self) {
         // A body that panics takes its connection's driver with it, and this along.
         let panics = std::thread::panicking();
-        self.0.end(if panics { FAILED } else { DONE });
+        self.0.end(if panics { End::Failed } else { End::Done });
     }
 }
 
@@ -166,10 +115,11 @@ impl Body for RequestBody {
         };
         let poll = stream.poll_piece(cx);
         // While the body itself has nothing to give, nobody is to blame but it.
-        *stream.upload.0.held() = poll.is_ready().then(Instant::now);
+        let held = poll.is_ready().then(Instant::now);
+        stream.upload.0.set_held_since(held);
         match &poll {
             Poll::Ready(Some(Err(_))) => {
-                stream.upload.0.end(FAILED);
+                stream.upload.0.end(End::Failed);
                 self.stream = None;
             }
             Poll::Ready(None) => self.stream = None,
