@@ -2,6 +2,17 @@ use std::time::Duration;
 
 use crate::error::Error;
 
+/// As good as for ever, and no time that it is added to overflows.
+const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+
+const fn bounded(time: Duration) -> Duration {
+    if time.as_secs() < FOREVER.as_secs() {
+        time
+    } else {
+        FOREVER
+    }
+}
+
 /// How many connections and waiting requests a handle may have, and how long connections live.
 ///
 /// The defaults are httpx's where nothing else is said. Change them while the handle runs with
@@ -72,7 +83,7 @@ impl Limits {
     ///
     /// Defaults to 4 s, since uvicorn's and Node's servers close theirs after 5 s.
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.idle_timeout = timeout;
+        self.idle_timeout = bounded(timeout);
         self
     }
 
@@ -82,7 +93,7 @@ impl Limits {
     ///
     /// Defaults to none.
     pub fn max_connection_age(mut self, age: impl Into<Option<Duration>>) -> Self {
-        self.max_connection_age = age.into();
+        self.max_connection_age = age.into().map(bounded);
         self
     }
 
@@ -199,6 +210,7 @@ pub struct Timeouts {
 impl Timeouts {
     /// The same for each of the four phases, and none for the whole.
     pub const fn new(each: Duration) -> Self {
+        let each = bounded(each);
         Self {
             pool: Some(each),
             connect: Some(each),
@@ -214,7 +226,7 @@ impl Timeouts {
     ///
     /// Defaults to 5 s.
     pub fn pool(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.pool = timeout.into();
+        self.pool = timeout.into().map(bounded);
         self
     }
 
@@ -223,7 +235,7 @@ impl Timeouts {
     ///
     /// Defaults to 5 s.
     pub fn connect(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.connect = timeout.into();
+        self.connect = timeout.into().map(bounded);
         self
     }
 
@@ -231,7 +243,7 @@ impl Timeouts {
     ///
     /// Defaults to 5 s.
     pub fn write(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.write = timeout.into();
+        self.write = timeout.into().map(bounded);
         self
     }
 
@@ -240,7 +252,7 @@ impl Timeouts {
     ///
     /// Defaults to 5 s.
     pub fn read(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.read = timeout.into();
+        self.read = timeout.into().map(bounded);
         self
     }
 
@@ -250,7 +262,7 @@ impl Timeouts {
     ///
     /// Defaults to none.
     pub fn total(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.total = timeout.into();
+        self.total = timeout.into().map(bounded);
         self
     }
 }
@@ -309,7 +321,7 @@ impl RemainderPolicy {
     ///
     /// Defaults to 50 ms.
     pub const fn max_time(mut self, time: Duration) -> Self {
-        self.max_time = time;
+        self.max_time = bounded(time);
         self
     }
 }

@@ -7,7 +7,11 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use http::{HeaderValue, Request, Uri, Version, header::HOST, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderValue, Request, Uri, Version,
+    header::{CONNECTION, HOST, TE},
+    uri::PathAndQuery,
+};
 use hyper::client::conn::http1;
 use tokio::time::Instant;
 
@@ -33,6 +37,20 @@ pub(super) fn shape(request: &mut Request<RequestBody>, host: &HeaderValue) {
         .headers_mut()
         .entry(HOST)
         .or_insert_with(|| host.clone());
+    name_te(request.headers_mut());
+}
+
+/// `TE` is for the next hop only, and must be named as such (RFC 9110 §10.1.4).
+fn name_te(headers: &mut HeaderMap) {
+    if headers.contains_key(TE) {
+        let named = headers.get_all(CONNECTION).iter().any(|value| {
+            let mut names = value.to_str().unwrap_or_default().split(',');
+            names.any(|name| name.trim().eq_ignore_ascii_case("te"))
+        });
+        if !named {
+            headers.append(CONNECTION, HeaderValue::from_static("te"));
+        }
+    }
 }
 
 /// Does the handshake, and returns the future that drives the connection to its end.

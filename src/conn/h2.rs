@@ -14,7 +14,7 @@ use futures_util::{
     future::{BoxFuture, FutureExt},
     stream::FuturesUnordered,
 };
-use http::{HeaderMap, Request, Uri, Version, header, uri::Authority};
+use http::{HeaderMap, HeaderName, Request, Uri, Version, header, uri::Authority};
 use hyper::{client::conn::http2, rt::Executor};
 use hyper_util::rt::TokioTimer;
 use tokio::time::timeout_at;
@@ -91,10 +91,16 @@ pub(super) fn shape(request: &mut Request<RequestBody>) {
 
 /// hyper strips those that are well known; what `Connection` names besides is left to its caller.
 fn strip_connection_headers(headers: &mut HeaderMap) {
-    if let Some(names) = headers.remove(header::CONNECTION) {
-        for name in names.to_str().unwrap_or_default().split(',') {
-            headers.remove(name.trim());
-        }
+    let named = headers.get_all(header::CONNECTION).iter();
+    let names: Vec<_> = named
+        .flat_map(|value| value.to_str().unwrap_or_default().split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        // HTTP/2 has a use for it, which hyper minds (RFC 9113 §8.2.2).
+        .filter(|name| name != header::TE)
+        .collect();
+    headers.remove(header::CONNECTION);
+    for name in names {
+        headers.remove(name);
     }
 }
 

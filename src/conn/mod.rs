@@ -62,7 +62,7 @@ pub(crate) struct Conn {
     cell: Mutex<Cell>,
     /// What there is for the driver.
     driver: Mailbox<Work>,
-    /// In milliseconds; that of the exchange which is under way.
+    /// In nanoseconds; that of the exchange which is under way, `u64::MAX` for none.
     write_timeout: AtomicU64,
     /// A byte has come since the last request was sent.
     answered: AtomicBool,
@@ -160,10 +160,7 @@ impl Conn {
         request: Request<RequestBody>,
         write_timeout: Option<Duration>,
     ) -> Result<(impl Future<Output = Sent> + use<>, Option<Timer>), Request<RequestBody>> {
-        let millis = write_timeout.map_or(u64::MAX, |limit| {
-            u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
-        });
-        self.write_timeout.store(millis, Ordering::Relaxed);
+        self.set_write_timeout(write_timeout);
         let mut cell = self.cell();
         if !self.multiplexed {
             self.answered.store(false, Ordering::Relaxed);
@@ -174,6 +171,13 @@ impl Conn {
             return Err(request);
         };
         Ok((sender.send(request, &self.host), timer))
+    }
+
+    /// How long the socket may take no byte from now on.
+    pub(crate) fn set_write_timeout(&self, limit: Option<Duration>) {
+        let nanos = limit.and_then(|limit| u64::try_from(limit.as_nanos()).ok());
+        self.write_timeout
+            .store(nanos.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Whether another request can be sent now: the previous exchange is over in both directions.
@@ -265,8 +269,8 @@ impl Conn {
     }
 
     fn write_timeout(&self) -> Option<Duration> {
-        let millis = self.write_timeout.load(Ordering::Relaxed);
-        (millis != u64::MAX).then(|| Duration::from_millis(millis))
+        let nanos = self.write_timeout.load(Ordering::Relaxed);
+        (nanos != u64::MAX).then(|| Duration::from_nanos(nanos))
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::upload::{End, Upload};
@@ -29,6 +30,41 @@ struct Stream {
 /// A body's larger pieces are sent in such ones, so that progress can be seen.
 const PIECE: usize = 64 * 1024;
 
+pin_project! {
+    /// A body of any data as one of [`Bytes`], which costs nothing where it is one. Unlike
+    /// http-body-util's `map_frame` it keeps the length, and so the request its `Content-Length`.
+    struct AsBytes<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B> Body for AsBytes<B>
+where
+    B: Body<Error: Into<BoxError>>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(self.project().body.poll_frame(cx));
+        let as_bytes =
+            |frame: Frame<B::Data>| frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
+        Poll::Ready(frame.map(|frame| frame.map(as_bytes).map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Ends the upload when it is dropped, whether the body came to its end or not.
 #[derive(Debug)]
 struct Uploading(Arc<Upload>);
@@ -43,10 +79,7 @@ impl RequestBody {
         if body.is_end_stream() {
             return Self::default();
         }
-        let body = body
-            .map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
-            .map_err(Into::into)
-            .boxed_unsync();
+        let body = AsBytes { body }.boxed_unsync();
         let upload = Uploading(Arc::new(Upload::new()));
         Self {
             stream: Some(Stream {

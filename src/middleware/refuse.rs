@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
-use crate::{error::BoxError, limit::WaitTimeout};
+use crate::{error::BoxError, grpc::is_grpc, limit::WaitTimeout};
 
 /// In seconds: what is refused is short of room, which requests under way will leave soon.
 pub(crate) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -48,11 +48,8 @@ impl Refusal {
 
 impl Refuse {
     pub(super) fn new(request: &HeaderMap, proxy_status: Option<HeaderValue>) -> Self {
-        let is_grpc = request
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(GRPC.as_bytes()));
         Self {
-            is_grpc,
+            is_grpc: is_grpc(request),
             proxy_status,
         }
     }

@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -19,6 +19,7 @@ use crate::{
     Truncate, Upstream,
     error::BoxError,
     limit::{HeldBody, Permit, Stop, UntilBodyEnd, UntilBodyEndFuture},
+    truncate::Asked,
 };
 
 /// A service made by [`UpstreamLayer`](crate::UpstreamLayer).
@@ -49,7 +50,7 @@ pin_project! {
     {
         #[pin]
         state: State<S, R>,
-        truncate: Option<(Truncate, Method)>,
+        truncate: Option<(Truncate, Asked)>,
     }
 }
 
@@ -116,8 +117,8 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         request.extensions_mut().insert(self.upstream.clone());
         let truncate = self.truncate.as_ref().map(|truncate| {
-            truncate.prepare(&mut request);
-            (truncate.clone(), request.method().clone())
+            let asked = truncate.ask(&mut request);
+            (truncate.clone(), asked)
         });
         let state = match &mut self.inner {
             Inner::Open(inner) => State::Open {
@@ -173,8 +174,8 @@ where
         };
         Poll::Ready(Ok(match this.truncate {
             // What is cut off is dropped, and the permit with it.
-            Some((truncate, method)) => truncate
-                .apply_to(method, response)
+            Some((truncate, asked)) => truncate
+                .answer(asked, response)
                 .map(UpstreamServiceBody::truncated),
             None => response.map(UpstreamServiceBody::whole),
         }))

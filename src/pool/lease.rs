@@ -130,6 +130,8 @@ impl Lease {
 
     /// The connection is no longer ours: an upgrade has taken it over.
     pub(crate) fn upgrade(mut self) {
+        // How long it may be silent is no longer ours to say either.
+        self.conn.set_write_timeout(None);
         self.end = End::Upgraded;
     }
 }

@@ -32,7 +32,6 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::undecodable::Undecodable;
 pub use self::{
     body::TruncateBody,
     layer::TruncateLayer,
@@ -40,3 +39,4 @@ pub use self::{
     service::{TruncateFuture, TruncateService},
     spec::{Invalid, Truncate, Uncuttable},
 };
+pub(crate) use self::{request::Asked, undecodable::Undecodable};

@@ -12,8 +12,8 @@ use std::{
 };
 
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
     response,
 };
 use hyper::body::Incoming;
@@ -147,12 +147,12 @@ impl Call<'_> {
             deadline.tell(request.headers_mut());
         }
         let conn = lease.conn();
-        let uri = request.uri().clone();
+        let restore = Restore::of(&request);
         let upload = request.body().upload();
         let (response, timer) = match conn.send(request, self.timeouts.write) {
             Ok(sent) => sent,
             Err(mut request) => {
-                *request.uri_mut() = uri;
+                restore.to(&mut request);
                 let error = failure::closed(conn);
                 lease.discard();
                 return Err(Failure::Unsent(request, error));
@@ -168,7 +168,7 @@ impl Call<'_> {
             Ok(Ok(response)) => Ok(self.begin_body(response, lease, clock.into_timer())),
             Ok(Err(mut error)) => match error.take_message() {
                 Some(mut request) => {
-                    *request.uri_mut() = uri;
+                    restore.to(&mut request);
                     let error = failure::closed(conn);
                     lease.discard();
                     Err(Failure::Unsent(request, error))
@@ -203,6 +203,28 @@ impl Call<'_> {
         lease.keep_for(keep_alive(&parts.headers));
         let open = Open::new(body, lease, timer, is_reusable(&parts));
         Response::from_parts(parts, UpstreamBody::new(open, self.deadline))
+    }
+}
+
+/// What a protocol changes in a request to send it, to be put back when it was not sent.
+struct Restore {
+    uri: Uri,
+    host: Option<HeaderValue>,
+}
+
+impl Restore {
+    fn of(request: &Request<RequestBody>) -> Self {
+        Self {
+            uri: request.uri().clone(),
+            host: request.headers().get(HOST).cloned(),
+        }
+    }
+
+    fn to(self, request: &mut Request<RequestBody>) {
+        *request.uri_mut() = self.uri;
+        if let Some(host) = self.host {
+            request.headers_mut().insert(HOST, host);
+        }
     }
 }
 

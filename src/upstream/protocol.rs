@@ -1,6 +1,9 @@
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::HeaderMap;
 
-use crate::origin::{Origin, Protocol};
+use crate::{
+    grpc::is_grpc,
+    origin::{Origin, Protocol},
+};
 
 /// Which protocols the handle speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +22,7 @@ impl Protocols {
         match self {
             Self::Http2Only => Protocol::Http2,
             Self::Auto if origin.is_https() => Protocol::Negotiated,
+            // gRPC needs HTTP/2, whatever the handle was told.
             Self::Auto if is_grpc(headers) => Protocol::Http2,
             Self::Auto | Self::Http1Only => Protocol::Http1,
         }
@@ -33,11 +37,4 @@ impl Protocols {
             Self::Http2Only => &[b"h2"],
         }
     }
-}
-
-/// gRPC needs HTTP/2, whatever the handle was told.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

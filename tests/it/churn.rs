@@ -53,7 +53,11 @@ impl Random {
 /// Does what the path says: answers in many ways, stalls, closes, resets.
 async fn behave(mut peer: Peer) -> io::Result<()> {
     while let Some(head) = peer.head().await? {
-        let path = head.split(' ').nth(1).unwrap().to_owned();
+        let path = head
+            .split(' ')
+            .nth(1)
+            .unwrap_or_else(|| panic!("no path in {head:?}"))
+            .to_owned();
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("content-length: "));

@@ -107,3 +107,35 @@ async fn a_read_timeout_names_its_phase_and_closes_the_connection() {
     eventually("the socket is closed", || server.open() == 0).await;
     assert_eq!(upstream.stats().total.open, 0);
 }
+
+#[tokio::test]
+async fn a_body_of_known_length_goes_out_with_its_length_and_another_in_chunks() {
+    let server =
+        Server::answering(|request| async move { sized(request.head.to_lowercase()) }).await;
+    let upstream = Upstream::builder().build().unwrap();
+    let known = Request::post(server.uri("/"))
+        .body("hello".to_owned())
+        .unwrap();
+    let head = upstream
+        .send(known)
+        .await
+        .unwrap()
+        .into_body()
+        .text(1000)
+        .await
+        .unwrap();
+    assert!(head.contains("content-length: 5"), "{head}");
+    assert!(!head.contains("transfer-encoding"), "{head}");
+    let pieces = futures_util::stream::iter([Ok::<_, std::io::Error>("a"), Ok("b")]);
+    let unknown = axum::body::Body::from_stream(pieces);
+    let unknown = Request::post(server.uri("/")).body(unknown).unwrap();
+    let head = upstream
+        .send(unknown)
+        .await
+        .unwrap()
+        .into_body()
+        .text(1000)
+        .await
+        .unwrap();
+    assert!(head.contains("transfer-encoding: chunked"), "{head}");
+}
