@@ -1,12 +1,30 @@
 //! The layer around `Upstream`: what becomes of the connections behind cut bodies.
 
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty};
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection},
+    rt::TokioIo,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 use tower::{Layer, ServiceExt};
 use tower_upstream::{Truncate, TruncateService, Truncation, TruncationOutcome, Upstream};
 
-use crate::support::{Server, chunked, sized};
+use crate::support::{Server, chunked, eventually, sized};
 
 fn cutting(upstream: &Upstream) -> TruncateService<Upstream> {
     Truncate::chars(50).layer().layer(upstream.clone())
@@ -93,4 +111,80 @@ async fn an_upstream_is_asked_for_what_can_be_cut_and_what_it_sends_all_the_same
     let upstream = Upstream::builder().build().unwrap();
     let (body, _) = get(&cutting(&upstream), server.uri("/")).await;
     assert_eq!(body, "x".repeat(50), "fifty characters pass");
+}
+
+/// A socket that counts what is read from it.
+struct Counting {
+    socket: TcpStream,
+    read: Arc<AtomicUsize>,
+}
+
+impl Connection for Counting {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl AsyncRead for Counting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.socket).poll_read(cx, buf);
+        self.read
+            .fetch_add(buf.filled().len() - before, Ordering::SeqCst);
+        poll
+    }
+}
+
+impl AsyncWrite for Counting {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn of_sixteen_mebibytes_no_more_than_128_kib_are_read_for_fifty_characters() {
+    let sizes: [fn(&str) -> Vec<u8>; 2] = [|page| sized(page), |page| chunked([page])];
+    for respond in sizes {
+        let page = Arc::new(respond(&"é".repeat(8 << 20)));
+        let server = Server::answering(move |_| {
+            let page = page.clone();
+            async move { page.to_vec() }
+        })
+        .await;
+        let read = Arc::new(AtomicUsize::new(0));
+        let (address, count) = (server.address, read.clone());
+        let connector = tower::service_fn(move |_: Uri| {
+            let read = count.clone();
+            async move {
+                let socket = TcpStream::connect(address).await?;
+                Ok::<_, io::Error>(TokioIo::new(Counting { socket, read }))
+            }
+        });
+        let upstream = Upstream::builder().connector(connector).build().unwrap();
+        let service = cutting(&upstream);
+        let (body, _) = get(&service, server.uri("/")).await;
+        assert_eq!(body, "é".repeat(50), "fifty characters pass");
+        eventually("the connection is closed", || {
+            upstream.stats().total.open == 0
+        })
+        .await;
+        let read = read.load(Ordering::SeqCst);
+        assert!(read <= 128 << 10, "{read} bytes were read");
+    }
 }
