@@ -1,6 +1,6 @@
 //! An exchange dropped at its k-th poll, for every k, leaves nothing behind.
 
-use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+use std::{future::poll_fn, net::SocketAddr, pin::pin, task::Poll, time::Duration};
 
 use futures_util::future::BoxFuture;
 use http::Request;
@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use tower_upstream::{Limits, RemainderPolicy, Upstream, UpstreamBuilder};
 
 use crate::{
+    http2,
     support::{Server, chunked, dials::Dials, eventually, sized, sockets},
     tls::Authority,
 };
@@ -151,7 +152,7 @@ async fn while_the_connection_dies_and_it_is_sent_again() {
 }
 
 /// As [`at_every_poll`], over sockets of the kernel's.
-async fn at_every_poll_on(server: &Server, uri: String, builder: impl Fn() -> UpstreamBuilder) {
+async fn at_every_poll_on(address: SocketAddr, uri: String, builder: impl Fn() -> UpstreamBuilder) {
     for polls in 0..1000 {
         let upstream = builder().build().unwrap();
         let whole = drop_at(exchange(upstream.clone(), uri.clone(), "hello"), polls).await;
@@ -162,7 +163,7 @@ async fn at_every_poll_on(server: &Server, uri: String, builder: impl Fn() -> Up
         .await;
         drop(upstream);
         eventually("every socket is closed", || {
-            sockets::connected_to(server.address) == 0
+            sockets::connected_to(address) == 0
         })
         .await;
         if whole {
@@ -175,7 +176,19 @@ async fn at_every_poll_on(server: &Server, uri: String, builder: impl Fn() -> Up
 #[tokio::test]
 async fn over_tcp() {
     let server = Server::answering(|_| async { chunked(["some", "text"]) }).await;
-    at_every_poll_on(&server, server.uri("/"), Upstream::builder).await;
+    at_every_poll_on(server.address, server.uri("/"), Upstream::builder).await;
+}
+
+#[tokio::test]
+async fn over_http2() {
+    let server = http2::serve(100, |request| async move {
+        drop(request);
+        sleep(Duration::from_millis(1)).await;
+        http2::full("some text")
+    })
+    .await;
+    let builder = || Upstream::builder().http2_prior_knowledge();
+    at_every_poll_on(server.address, server.uri("/"), builder).await;
 }
 
 #[tokio::test]
@@ -183,7 +196,7 @@ async fn over_tls() {
     let authority = Authority::new("localhost");
     let server = authority.serve().await;
     let uri = format!("https://localhost:{}/", server.address.port());
-    at_every_poll_on(&server, uri, || {
+    at_every_poll_on(server.address, uri, || {
         Upstream::builder().tls(authority.trusting.clone())
     })
     .await;

@@ -21,18 +21,18 @@ use tower_upstream::{ErrorKind, Limits, Phase, Timeouts, Upstream};
 
 use crate::support::{eventually, sockets};
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// A server that speaks HTTP/2 by prior knowledge, with so many streams a connection.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     accepted: Arc<AtomicUsize>,
     /// The most requests that were ever answered at once.
     peak: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
-async fn serve<F, Fut>(max_streams: u32, answer: F) -> Server
+pub(crate) async fn serve<F, Fut>(max_streams: u32, answer: F) -> Server
 where
     F: Fn(Request<hyper::body::Incoming>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Response<Body>> + Send,
@@ -74,7 +74,7 @@ where
 }
 
 impl Server {
-    fn uri(&self, path: &str) -> String {
+    pub(crate) fn uri(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
@@ -83,7 +83,7 @@ impl Server {
     }
 }
 
-fn full(text: impl Into<Bytes>) -> Response<Body> {
+pub(crate) fn full(text: impl Into<Bytes>) -> Response<Body> {
     Response::new(Full::new(text.into()).boxed_unsync())
 }
 
