@@ -204,17 +204,31 @@ async fn nothing_wears_out_in_two_hundred_thousand_requests() {
     churn(80_000).await;
 }
 
-/// Upstreams close idle connections at random: no idempotent request fails, no POST comes twice.
+/// Upstreams close idle connections at random, and now and then all of them at once, as one that
+/// restarts does: no idempotent request fails, no POST comes twice.
 async fn closing_at_random(requests: u64) {
     let mut random = Random::from_env();
     let seen = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
     let posts = seen.clone();
     let seed = random.below(u64::MAX);
+    let (restart, restarted) = tokio::sync::watch::channel(());
     let server = Server::start(move |mut peer| {
         let posts = posts.clone();
+        let mut restarted = restarted.clone();
         let mut random = Random(seed.wrapping_add(peer.number as u64));
         async move {
-            while let Some(request) = peer.request().await? {
+            restarted.mark_unchanged();
+            let mut idle = false;
+            loop {
+                // Only what is idle is closed: a request on a new connection is under way already.
+                let request = tokio::select! {
+                    request = peer.request() => request?,
+                    _ = restarted.changed(), if idle => return Ok(()),
+                };
+                idle = true;
+                let Some(request) = request else {
+                    return Ok(());
+                };
                 if request.method() == "POST" {
                     let fresh = posts.lock().unwrap().insert(request.path().to_owned());
                     assert!(fresh, "no POST comes twice");
@@ -225,7 +239,6 @@ async fn closing_at_random(requests: u64) {
                     return Ok(());
                 }
             }
-            Ok(())
         }
     })
     .await;
@@ -241,6 +254,9 @@ async fn closing_at_random(requests: u64) {
             let request = Request::builder().method(method);
             let request = request.uri(server.uri(&format!("/{i}")));
             let response = upstream.send(request.body(String::new()).unwrap());
+            if i % 100 == 0 {
+                restart.send_replace(());
+            }
             async move {
                 match response.await {
                     Ok(response) => drop(response.into_body().bytes(10).await),
