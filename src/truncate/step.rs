@@ -48,6 +48,7 @@ pub(super) type Mark = Box<(HeaderName, HeaderValue)>;
 // === impl Step ===
 
 /// Decides what one poll of `body`, whose result was `frame`, comes to.
+#[inline]
 pub(super) fn step<B>(
     cut: Option<&mut Cut>,
     mark: &mut Option<Mark>,
@@ -89,6 +90,7 @@ where
 }
 
 /// Decides what becomes of what `cut` lets through.
+#[inline]
 pub(super) fn pass_on<B: Body>(
     cut: Option<&Cut>,
     mark: &mut Option<Mark>,
