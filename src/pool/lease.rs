@@ -4,7 +4,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::{ConnId, Grant, Pool};
+use super::{ConnId, Grant, Pool, Ticket};
 use crate::{
     conn::{Conn, Order},
     stats::CloseCause,
@@ -20,6 +20,7 @@ pub(crate) struct Lease {
     pool: Arc<Pool>,
     id: ConnId,
     conn: Arc<Conn>,
+    ticket: Ticket,
     reused: bool,
     /// How long the upstream said it would keep the connection.
     keep_for: Option<Duration>,
@@ -38,11 +39,17 @@ enum End {
 
 impl Lease {
     pub(super) fn new(pool: Arc<Pool>, grant: Grant<Arc<Conn>>) -> Self {
-        let Grant { id, conn, reused } = grant;
+        let Grant {
+            id,
+            conn,
+            ticket,
+            reused,
+        } = grant;
         Self {
             pool,
             id,
             conn,
+            ticket,
             reused,
             keep_for: None,
             end: End::Unused,
@@ -51,6 +58,11 @@ impl Lease {
 
     pub(crate) fn conn(&self) -> &Arc<Conn> {
         &self.conn
+    }
+
+    /// The place in the queue of the request that this was given to.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.ticket
     }
 
     /// Whether the connection has served before.

@@ -57,6 +57,35 @@ impl<const WHICH: usize> List<WHICH> {
         self.len += 1;
     }
 
+    /// Puts `key` before the first element that `comes_after` it, of elements that are in order:
+    /// at no cost where that is the end, else at the cost of those before it.
+    pub(super) fn insert_before<T: Node>(
+        &mut self,
+        slab: &mut Slab<T>,
+        key: usize,
+        comes_after: impl Fn(&T) -> bool,
+    ) {
+        if !self.back.is_some_and(|last| comes_after(&slab[last])) {
+            return self.push_back(slab, key);
+        }
+        let mut at = self.front;
+        while let Some(other) = at.filter(|&other| !comes_after(&slab[other])) {
+            at = slab[other].links(WHICH).next;
+        }
+        // The last one comes after it, so there is one that does.
+        let Some(next) = at else { return };
+        let prev = slab[next].links(WHICH).prev.replace(key);
+        *slab[key].links(WHICH) = Links {
+            prev,
+            next: Some(next),
+        };
+        match prev {
+            Some(prev) => slab[prev].links(WHICH).next = Some(key),
+            None => self.front = Some(key),
+        }
+        self.len += 1;
+    }
+
     /// Its elements, front to back.
     #[cfg(test)]
     pub(super) fn keys<T: Node>(&self, slab: &mut Slab<T>) -> Vec<usize> {
@@ -103,6 +132,15 @@ mod tests {
         }
     }
 
+    #[derive(Clone)]
+    struct Numbered(u32, Links);
+
+    impl Node for Numbered {
+        fn links(&mut self, _: usize) -> &mut Links {
+            &mut self.1
+        }
+    }
+
     #[test]
     fn a_list_keeps_its_order_whatever_is_taken_out_of_it() {
         let mut slab = Slab::new();
@@ -125,5 +163,21 @@ mod tests {
             "what is left keeps its order"
         );
         assert!(list.len() == 0 && list.front().is_none() && list.back().is_none());
+    }
+
+    #[test]
+    fn what_is_put_in_stands_before_what_comes_after_it() {
+        let mut slab = Slab::new();
+        let mut list = List::<0>::default();
+        for number in [4, 2, 5, 1, 3] {
+            let key = slab.insert(Numbered(number, Links::default()));
+            list.insert_before(&mut slab, key, |other: &Numbered| other.0 > number);
+        }
+        let numbers = |keys: Vec<usize>| keys.into_iter().map(|key| slab[key].0).collect();
+        let forwards: Vec<_> = numbers(list.keys(&mut slab.clone()));
+        assert_eq!(forwards, [1, 2, 3, 4, 5]);
+        let mut from_the_back = slab.clone();
+        let backwards: Vec<_> = std::iter::from_fn(|| list.pop_back(&mut from_the_back)).collect();
+        assert_eq!(numbers(backwards), [5, 4, 3, 2, 1], "both ways");
     }
 }

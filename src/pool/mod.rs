@@ -37,7 +37,7 @@ mod waiter;
 pub(crate) use self::{
     lease::Lease,
     slot::Slot,
-    state::{ConnId, Dial, Terms},
+    state::{ConnId, Dial, Terms, Ticket, Want},
 };
 use self::{
     state::{Actions, Deadlines, Grant, Overdue, Refusal, State, WaiterId},
@@ -93,18 +93,17 @@ impl Pool {
 
     // === for requests ===
 
-    /// A connection for one exchange, which began at `start`. `fresh` asks for one that has never
-    /// served.
+    /// A connection for one exchange, which began at `start`.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         key: &Key,
         timeouts: &Timeouts,
         start: Instant,
-        fresh: bool,
+        mut want: Want,
     ) -> Result<Lease, Error> {
         let fail = |rejection| self.explain(rejection, key, timeouts);
         loop {
-            let lease = match self.checkout(key, timeouts, fresh).map_err(fail)? {
+            let lease = match self.checkout(key, timeouts, want).map_err(fail)? {
                 Checkout::Now(grant) => Lease::new(self.clone(), grant),
                 Checkout::Later(id, answer) => {
                     let deadlines = Deadlines::new(start, timeouts.pool, timeouts.connect);
@@ -117,6 +116,7 @@ impl Pool {
             if !lease.is_reused() || lease.is_usable() {
                 return Ok(lease);
             }
+            want.again = Some(lease.ticket());
             lease.discard();
         }
     }
@@ -125,22 +125,17 @@ impl Pool {
         self: &Arc<Self>,
         key: &Key,
         timeouts: &Timeouts,
-        fresh: bool,
+        want: Want,
     ) -> Result<Checkout, Rejection> {
         let mut actions = Actions::default();
         let mut locked = self.lock();
         let state = &mut locked.state;
         let now = Instant::now();
-        let granted = if fresh {
-            Ok(None)
-        } else {
-            state.checkout(key, now, &mut actions)
-        };
-        let checkout = match granted {
+        let checkout = match state.checkout(key, want, now, &mut actions) {
             Ok(Some(grant)) => Ok(Checkout::Now(grant)),
             Ok(None) => {
                 let (sender, receiver) = oneshot::channel();
-                let queued = state.enqueue(key, sender, timeouts.connect, fresh, now, &mut actions);
+                let queued = state.enqueue(key, sender, timeouts.connect, want, now, &mut actions);
                 if let Ok(runtime) = Handle::try_current() {
                     locked.runtime = Some(runtime);
                 }
@@ -283,7 +278,7 @@ impl Pool {
         loop {
             // Made before the look, so that what happens between the two is not missed.
             let quiet = self.quiet.notified();
-            if self.lock().state.is_quiet() {
+            if self.lock().state.end_if_quiet() {
                 return;
             }
             quiet.await;

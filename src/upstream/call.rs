@@ -26,7 +26,7 @@ use crate::{
     error::{Error, ErrorKind},
     grpc::GrpcDeadline,
     origin::{Key, Origin},
-    pool::{Lease, Pool},
+    pool::{Lease, Pool, Want},
 };
 
 /// How often a request that was not sent is tried on another connection.
@@ -103,15 +103,19 @@ impl Call<'_> {
     ) -> Result<Response<UpstreamBody>, Error> {
         let mut fresh_tries = 0;
         let mut died = false;
+        let mut want = Want::default();
         loop {
-            // Once something was amiss with a pooled connection, only a new one will do.
-            let fresh = died || fresh_tries > 0;
             let lease = self
                 .pool
-                .acquire(&self.key, &self.timeouts, self.start, fresh)
+                .acquire(&self.key, &self.timeouts, self.start, want)
                 .await
                 .map_err(|error| if died { error.sent() } else { error })?;
             let reused = lease.is_reused();
+            // Once something was amiss with a pooled connection, only a new one will do.
+            want = Want {
+                again: Some(lease.ticket()),
+                fresh: true,
+            };
             let again = if reused && !died {
                 replay(&request)
             } else {

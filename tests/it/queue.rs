@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep};
-use tower_upstream::{ErrorKind, Limits, Phase, Timeouts, Upstream};
+use tokio::{
+    io::DuplexStream,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use tower_upstream::{Error, ErrorKind, Limits, Phase, Timeouts, Upstream};
 
 use crate::support::{
+    Peer,
     dials::{Dials, Peers},
     sized,
 };
@@ -163,19 +168,28 @@ async fn one_more_than_may_wait_is_refused_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_connection_does_not_start_the_pool_deadline_again() {
-    let (upstream, _dials, mut peers) = by_hand(Timeouts::default().pool(ms(1000)));
-    let first = tokio::spawn(upstream.get(URI));
-    let mut peer = peers.recv().await.unwrap();
-    peer.request().await.unwrap();
+    let (dials, mut peers) = Dials::by_hand();
+    let builder = dials.builder().limits(Limits::new().max_connections(2));
+    let timeouts = Timeouts::default().pool(ms(1000));
+    let upstream = builder.timeouts(timeouts).build().unwrap();
+    let warm = [(); 2].map(|()| tokio::spawn(upstream.get(URI)));
+    let mut both = [peers.recv().await.unwrap(), peers.recv().await.unwrap()];
+    for peer in &mut both {
+        peer.request().await.unwrap();
+        peer.write(sized("")).await.unwrap();
+    }
+    join_all(warm).await;
     let start = Instant::now();
-    let second = tokio::spawn(upstream.get(URI));
-    let third = tokio::spawn(upstream.get(URI));
+    let [first, second] = [(); 2].map(|()| tokio::spawn(upstream.get(URI)));
+    for peer in &mut both {
+        peer.request().await.unwrap();
+    }
+    // Both die under their requests, and there is room for one of these alone.
+    upstream
+        .set_limits(Limits::new().max_connections(1))
+        .unwrap();
     sleep(ms(800)).await;
-    peer.write(sized("")).await.unwrap();
-    first.await.unwrap().unwrap();
-    // The second has the connection, which dies under it; who waits already comes first.
-    peer.request().await.unwrap();
-    drop(peer);
+    drop(both);
     let mut peer = peers.recv().await.unwrap();
     peer.request().await.unwrap();
     let error = second.await.unwrap().unwrap_err();
@@ -184,5 +198,63 @@ async fn a_dead_connection_does_not_start_the_pool_deadline_again() {
     let took = start.elapsed();
     assert!((ms(1000)..ms(1003)).contains(&took), "after {took:?}");
     peer.write(sized("")).await.unwrap();
-    third.await.unwrap().unwrap();
+    first.await.unwrap().unwrap();
+}
+
+/// A request on its way over a connection that has served before, and one that waits for it.
+async fn one_sent_and_one_waiting(
+    upstream: &Upstream,
+    peers: &mut Peers,
+) -> (Peer<DuplexStream>, [JoinHandle<Result<String, Error>>; 2]) {
+    let get = |path: &str| {
+        let response = upstream.get(format!("{URI}{path}"));
+        tokio::spawn(async move { response.await?.into_body().text(10).await })
+    };
+    let warm = get("warm");
+    let mut peer = peers.recv().await.unwrap();
+    peer.request().await.unwrap();
+    peer.write(sized("warm")).await.unwrap();
+    warm.await.unwrap().unwrap();
+    let first = get("first");
+    assert_eq!(peer.request().await.unwrap().unwrap().path(), "/first");
+    let second = get("second");
+    sleep(ms(1)).await;
+    (peer, [first, second])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_connection_died_keeps_its_turn() {
+    let (upstream, _dials, mut peers) = by_hand(patient());
+    let (peer, requests) = one_sent_and_one_waiting(&upstream, &mut peers).await;
+    drop(peer);
+    let mut peer = peers.recv().await.unwrap();
+    for path in ["/first", "/second"] {
+        let request = peer.request().await.unwrap().unwrap();
+        assert_eq!(request.path(), path, "what came first is served first");
+        peer.write(sized(path)).await.unwrap();
+    }
+    let answers = join_all(requests).await;
+    let answers = answers.into_iter().map(|answer| answer.unwrap().unwrap());
+    assert_eq!(answers.collect::<Vec<_>>(), ["/first", "/second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_lets_a_request_whose_connection_died_be_tried_again() {
+    let (upstream, _dials, mut peers) = by_hand(patient());
+    let (peer, requests) = one_sent_and_one_waiting(&upstream, &mut peers).await;
+    let drained = tokio::spawn({
+        let upstream = upstream.clone();
+        async move { upstream.drain(ms(1000)).await }
+    });
+    sleep(ms(1)).await;
+    drop(peer);
+    let mut peer = peers.recv().await.unwrap();
+    for _ in &requests {
+        peer.request().await.unwrap().unwrap();
+        peer.write(sized("late")).await.unwrap();
+    }
+    for answer in join_all(requests).await {
+        assert_eq!(answer.unwrap().unwrap(), "late", "it was in flight before");
+    }
+    assert_eq!(drained.await.unwrap().aborted, 0, "nothing had to be cut");
 }

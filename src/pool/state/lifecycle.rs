@@ -33,6 +33,7 @@ impl<C: Clone, W> State<C, W> {
     /// tasks are the shell's to end.
     pub(crate) fn abort_all(&mut self, now: Instant, out: &mut Actions<C, W>) -> usize {
         self.draining = true;
+        self.ended = true;
         let waiters: Vec<_> = self.waiters.iter().map(|(w, _)| w).collect();
         let mut aborted = waiters.len();
         for w in waiters {
@@ -61,6 +62,12 @@ impl<C: Clone, W> State<C, W> {
     /// Whether a drain is over: nothing is open but what was upgraded, and nobody waits.
     pub(crate) fn is_quiet(&self) -> bool {
         self.draining && self.conns.len() == self.upgraded && self.waiters.is_empty()
+    }
+
+    /// Ends a drain that is over: what would begin now would come after its end.
+    pub(crate) fn end_if_quiet(&mut self) -> bool {
+        self.ended |= self.is_quiet();
+        self.is_quiet()
     }
 
     fn keys_where(&self, wanted: impl Fn(&super::Conn<C>) -> bool) -> Vec<usize> {

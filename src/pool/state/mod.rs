@@ -42,8 +42,10 @@ const AVAILABLE: usize = 0;
 /// In a connection's links: the pool's idle connections, least recently used first.
 const IDLE: usize = 1;
 
-/// The order in which waiters came.
-type Ticket = u64;
+/// A request's place in the order in which requests came. It keeps it for as long as it lives,
+/// through as many connections as it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
 
 /// One slot. Keys are used again, serials never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +61,20 @@ pub(crate) struct WaiterId {
     ticket: Ticket,
 }
 
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Want {
+    /// The ticket of its first try, if the connection of that came to nothing.
+    pub(crate) again: Option<Ticket>,
+    /// A connection that has never served.
+    pub(crate) fresh: bool,
+}
+
 /// A connection to use for one exchange.
 #[derive(Debug)]
 pub(crate) struct Grant<C> {
     pub(crate) id: ConnId,
+    pub(crate) ticket: Ticket,
     pub(crate) conn: C,
     /// It has served before, so the upstream may be about to close it.
     pub(crate) reused: bool,
@@ -282,6 +294,8 @@ pub(crate) struct State<C, W> {
     limits: Limits,
     /// No new requests; those that came before are served.
     draining: bool,
+    /// Not even those.
+    ended: bool,
     /// Every slot.
     conns: Slab<Conn<C>>,
     waiters: Slab<Waiter<W>>,
@@ -300,7 +314,7 @@ pub(crate) struct State<C, W> {
     /// The sum of the origins' `queued`.
     queued: usize,
     upgraded: usize,
-    next_ticket: Ticket,
+    next_ticket: u64,
     next_serial: u64,
     /// Its gauges are left empty: a snapshot fills them in.
     counters: Stats,
@@ -311,6 +325,7 @@ impl<C: Clone, W> State<C, W> {
         Self {
             limits,
             draining: false,
+            ended: false,
             conns: Slab::new(),
             waiters: Slab::new(),
             origins: Slab::new(),

@@ -2,7 +2,7 @@
 
 use super::{
     Actions, CloseCause, Deadlines, Duration, Grant, Instant, Key, Links, Overdue, Refusal, State,
-    Waiter, WaiterId,
+    Ticket, Waiter, WaiterId, Want,
 };
 
 impl<C: Clone, W> State<C, W> {
@@ -11,17 +11,18 @@ impl<C: Clone, W> State<C, W> {
     pub(crate) fn checkout(
         &mut self,
         key: &Key,
+        want: Want,
         now: Instant,
         out: &mut Actions<C, W>,
     ) -> Result<Option<Grant<C>>, Refusal> {
-        if self.draining {
+        if !self.admits(want) {
             return Err(Refusal::Draining);
         }
         let Some(&o) = self.keys.get(key) else {
             return Ok(None);
         };
         // Whoever waits already comes first.
-        if self.origins[o].waiting() > 0 {
+        if want.fresh || self.origins[o].waiting() > 0 {
             return Ok(None);
         }
         // The most recently used one first: the others may then expire, and the set shrinks to
@@ -33,7 +34,8 @@ impl<C: Clone, W> State<C, W> {
             } else if conn.is_idle() && conn.expires_at() <= now {
                 self.close(k, CloseCause::Expired, out);
             } else {
-                let grant = self.grant(k);
+                let ticket = self.ticket(want);
+                let grant = self.grant(k, ticket);
                 self.relist(k);
                 return Ok(grant);
             }
@@ -41,31 +43,29 @@ impl<C: Clone, W> State<C, W> {
         Ok(None)
     }
 
-    /// Puts a request into the queue, and sets in motion what it waits for. `fresh` wants a
-    /// connection that has never served.
+    /// Puts a request into the queue, and sets in motion what it waits for.
     pub(crate) fn enqueue(
         &mut self,
         key: &Key,
         answer: W,
         connect: Option<Duration>,
-        fresh: bool,
+        want: Want,
         now: Instant,
         out: &mut Actions<C, W>,
     ) -> Result<WaiterId, Refusal> {
-        if self.draining {
+        if !self.admits(want) {
             return Err(Refusal::Draining);
         }
         let o = self.origin_of(key);
         // An HTTP/2 connection says itself when it is about to go.
-        let fresh = fresh && self.origins[o].multiplexed != Some(true);
+        let fresh = want.fresh && self.origins[o].multiplexed != Some(true);
         if fresh {
             // They are as old as the one that has just died.
             while let Some(k) = self.origins[o].available.back() {
                 self.retire_key(k, CloseCause::Failed, out);
             }
         }
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
+        let ticket = self.ticket(want);
         let w = self.waiters.insert(Waiter {
             ticket,
             origin: o,
@@ -78,13 +78,14 @@ impl<C: Clone, W> State<C, W> {
         });
         let origin = &mut self.origins[o];
         origin.patience = origin.patience.zip(connect).map(|(a, b)| a.max(b));
-        origin.queued.push_back(&mut self.waiters, w);
-        self.queued += 1;
+        self.line_up(o, w);
         self.settle(o, now, out);
         let id = WaiterId { key: w, ticket };
         // It may have been served at once.
         let is_queued = self.waiter(id).is_some_and(|waiter| !waiter.promised);
-        if is_queued && self.queued > self.limits.pending() {
+        // One that comes again has stood in the queue, or had no need to.
+        let is_new = want.again.is_none();
+        if is_new && is_queued && self.queued > self.limits.pending() {
             self.remove_waiter(w);
             self.settle(o, now, out);
             return Err(Refusal::QueueFull);
@@ -143,6 +144,19 @@ impl<C: Clone, W> State<C, W> {
         Overdue::Wait(match (until, connect) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
+        })
+    }
+
+    /// Whether the request is still served: a drain finishes what came before it.
+    fn admits(&self, want: Want) -> bool {
+        !self.draining || (want.again.is_some() && !self.ended)
+    }
+
+    fn ticket(&mut self, want: Want) -> Ticket {
+        want.again.unwrap_or_else(|| {
+            let ticket = Ticket(self.next_ticket);
+            self.next_ticket += 1;
+            ticket
         })
     }
 

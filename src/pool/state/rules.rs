@@ -2,7 +2,7 @@
 
 use super::{
     AVAILABLE, Actions, CloseCause, Conn, ConnId, Dial, Duration, Grant, IDLE, Instant, Key, Links,
-    OriginState, Refusal, State, Station, Waiter,
+    OriginState, Refusal, State, Station, Ticket, Waiter,
 };
 
 impl<C: Clone, W> State<C, W> {
@@ -35,7 +35,9 @@ impl<C: Clone, W> State<C, W> {
             if self.waiters[w].fresh && served {
                 break;
             }
-            let Some(grant) = self.grant(k) else { break };
+            let Some(grant) = self.grant(k, self.waiters[w].ticket) else {
+                break;
+            };
             let waiter = self.remove_waiter(w);
             out.grants.push((waiter.answer, grant));
         }
@@ -254,7 +256,7 @@ impl<C: Clone, W> State<C, W> {
 
     /// Uses one place of a connection that has room. Its lists are the caller's to bring up to
     /// date.
-    pub(super) fn grant(&mut self, k: usize) -> Option<Grant<C>> {
+    pub(super) fn grant(&mut self, k: usize, ticket: Ticket) -> Option<Grant<C>> {
         let conn = &mut self.conns[k];
         debug_assert!(conn.has_room(), "only a connection with room is granted");
         let handle = conn.handle.clone()?;
@@ -266,6 +268,7 @@ impl<C: Clone, W> State<C, W> {
                 key: k,
                 serial: conn.serial,
             },
+            ticket,
             conn: handle,
             reused,
         })
@@ -343,6 +346,23 @@ impl<C: Clone, W> State<C, W> {
         let o = self.origins.insert(OriginState::new(key.clone()));
         self.keys.insert(key, o);
         o
+    }
+
+    /// Puts a waiter where its ticket belongs: at the back, but for one that comes again.
+    pub(super) fn line_up(&mut self, o: usize, w: usize) {
+        let ticket = self.waiters[w].ticket;
+        let is_younger = |other: &Waiter<W>| other.ticket > ticket;
+        let origin = &mut self.origins[o];
+        let last = origin.promised.back();
+        if last.is_some_and(|last| is_younger(&self.waiters[last])) {
+            self.waiters[w].promised = true;
+            let promised = &mut origin.promised;
+            promised.insert_before(&mut self.waiters, w, is_younger);
+        } else {
+            let queued = &mut origin.queued;
+            queued.insert_before(&mut self.waiters, w, is_younger);
+            self.queued += 1;
+        }
     }
 
     /// Takes a waiter out of the queue. Its origin must be settled afterwards.

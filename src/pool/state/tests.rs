@@ -13,6 +13,7 @@ use crate::{
 
 mod exact;
 mod invariants;
+mod model;
 mod random;
 mod world;
 

@@ -1,9 +1,14 @@
 //! One rule each, by its sentence.
 
 use super::{
-    super::{Deadlines, Overdue, Refusal, Station},
+    super::{Deadlines, Overdue, Refusal, Station, Ticket, Want},
     CloseCause, Limits, ms,
     world::{Ask, World},
+};
+
+const FRESH: Want = Want {
+    again: None,
+    fresh: true,
 };
 
 fn world(max_connections: usize) -> World {
@@ -54,7 +59,7 @@ fn at_the_cap_the_least_recently_used_idle_connection_makes_room() {
     world.idle_to(1);
     world.tick(ms(1));
     assert_eq!(
-        world.ask(0, false, None, None),
+        world.ask(0, Want::default(), None, None),
         Ask::Granted { reused: true },
         "the older is used once more, and is the younger from then on"
     );
@@ -116,7 +121,7 @@ fn an_origin_at_its_own_cap_holds_up_nobody_else() {
 fn who_wants_a_fresh_connection_gets_none_that_has_served() {
     let mut world = world(2);
     world.idle_to(0);
-    let Ask::Waits(fresh) = world.ask(0, true, None, None) else {
+    let Ask::Waits(fresh) = world.ask(0, FRESH, None, None) else {
         panic!("there is none to be had");
     };
     assert_eq!(world.closing.len(), 1, "the idle ones are no better");
@@ -132,8 +137,12 @@ fn one_more_than_may_wait_is_refused_at_once() {
     let first = world.wait(0);
     world.wait(1);
     let refused = Ask::Refused(Refusal::QueueFull);
-    assert_eq!(world.ask(0, false, None, None), refused);
-    assert_eq!(world.ask(2, false, None, None), refused, "of any origin");
+    assert_eq!(world.ask(0, Want::default(), None, None), refused);
+    assert_eq!(
+        world.ask(2, Want::default(), None, None),
+        refused,
+        "of any origin"
+    );
     world.cancel(first);
     world.wait(2);
 }
@@ -143,13 +152,13 @@ fn a_pool_in_which_nobody_may_wait_still_dials_and_evicts() {
     let mut world = World::new(Limits::new().max_connections(1).max_pending(0));
     world.wait(0);
     assert_eq!(
-        world.ask(0, false, None, None),
+        world.ask(0, Want::default(), None, None),
         Ask::Refused(Refusal::QueueFull),
         "no dial is under way for a second"
     );
     world.dialed(0, 1, None);
     assert_eq!(
-        world.ask(1, false, None, None),
+        world.ask(1, Want::default(), None, None),
         Ask::Refused(Refusal::QueueFull),
         "the only connection is in use"
     );
@@ -342,7 +351,7 @@ fn a_drain_closes_what_is_idle_serves_who_waits_and_takes_nobody() {
     world.event(|state, now, out| state.drain(now, out));
     assert_eq!(world.closing.len(), 1, "idle is closed at once");
     assert_eq!(
-        world.ask(0, false, None, None),
+        world.ask(0, Want::default(), None, None),
         Ask::Refused(Refusal::Draining)
     );
     world.free(world.closing[0]);
@@ -374,4 +383,51 @@ fn what_a_drain_leaves_is_aborted_and_counted() {
     assert!(world.state.is_quiet());
     let upgraded = world.upgraded[0];
     assert_eq!(world.state.conns[upgraded.key].station, Station::Upgraded);
+}
+
+#[test]
+fn a_request_that_comes_again_has_its_turn_before_those_that_came_after_it() {
+    let mut world = world(1);
+    let first = world.lease_to(0);
+    let own = world.wait(0);
+    let other = world.wait(1);
+    let Ask::Waits(again) = world.ask_again(first, true) else {
+        panic!("the socket is not gone yet");
+    };
+    world.free(world.closing[0]);
+    world.dialed(0, 1, None);
+    assert!(!world.is_waiting(again), "it came before the others");
+    assert!(world.is_waiting(own) && world.is_waiting(other));
+    world.end();
+}
+
+#[test]
+fn a_full_queue_does_not_refuse_a_request_that_comes_again() {
+    let limits = Limits::new().max_connections(1).max_pending(0);
+    let mut world = World::new(limits);
+    let lease = world.lease_to(0);
+    assert!(matches!(world.ask_again(lease, true), Ask::Waits(_)));
+    world.end();
+}
+
+#[test]
+fn a_drain_lets_a_request_come_again_until_it_is_over() {
+    let mut world = world(2);
+    let (_, second) = (world.lease_to(0), world.lease_to(1));
+    world.event(|state, now, out| state.drain(now, out));
+    assert!(
+        matches!(world.ask_again(second, true), Ask::Waits(_)),
+        "it was in flight before the drain"
+    );
+    world.serve_all();
+    assert!(world.state.end_if_quiet(), "the drain is over");
+    let late = Want {
+        again: Some(Ticket(0)),
+        fresh: true,
+    };
+    assert_eq!(
+        world.ask(0, late, None, None),
+        Ask::Refused(Refusal::Draining),
+        "nothing begins after its end"
+    );
 }

@@ -2,7 +2,7 @@
 
 use proptest::{prelude::*, sample::Index};
 
-use super::{CloseCause, Duration, Limits, ms, world::World};
+use super::{super::Want, CloseCause, Duration, Limits, ms, world::World};
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -11,6 +11,11 @@ enum Event {
         fresh: bool,
         pool: Option<Duration>,
         connect: Option<Duration>,
+    },
+    /// A connection dies under its exchange, which asks for another.
+    AskAgain {
+        lease: Index,
+        fresh: bool,
     },
     Cancel(Index),
     Dialed {
@@ -90,6 +95,7 @@ fn event() -> impl Strategy<Value = Event> {
     let release = (any::<Index>(), keep).prop_map(|(lease, keep)| Event::Release { lease, keep });
     prop_oneof![
         30 => ask,
+        4 => (any::<Index>(), any::<bool>()).prop_map(|(lease, fresh)| Event::AskAgain { lease, fresh }),
         8 => any::<Index>().prop_map(Event::Cancel),
         20 => dialed,
         4 => any::<Index>().prop_map(Event::DialFailed),
@@ -136,7 +142,13 @@ fn apply(world: &mut World, event: &Event) {
             pool,
             connect,
         } => {
-            world.ask(origin, fresh, pool, connect);
+            let want = Want { again: None, fresh };
+            world.ask(origin, want, pool, connect);
+        }
+        Event::AskAgain { lease, fresh } => {
+            if let Some(i) = place(&world.leases, lease) {
+                world.ask_again(i, fresh);
+            }
         }
         Event::Cancel(index) => {
             let waiting: Vec<_> = world.waiting.keys().copied().collect();
@@ -169,7 +181,7 @@ fn apply(world: &mut World, event: &Event) {
                 && world
                     .leases
                     .iter()
-                    .filter(|&&id| id == world.leases[i])
+                    .filter(|lease| lease.id == world.leases[i].id)
                     .count()
                     == 1
             {

@@ -1,12 +1,11 @@
-//! The shell's part, played by hand: what was granted, is being dialled and is about to close; and
-//! a plain model of who must be served next.
+//! The shell's part, played by hand: what was granted, is being dialled and is about to close.
 
 use std::collections::BTreeMap;
 
 use super::{
-    super::{Deadlines, Grant, Overdue, Refusal},
+    super::{Deadlines, Overdue, Refusal, Ticket, Want},
     Actions, CloseCause, ConnId, Duration, Instant, Key, Limits, Out, Protocol, Rules, Terms,
-    WaiterId, invariants, key,
+    WaiterId, key,
 };
 
 #[derive(Debug)]
@@ -14,17 +13,16 @@ pub(super) struct World {
     pub(super) state: Rules,
     pub(super) now: Instant,
     pub(super) dials: Vec<ConnId>,
-    /// One entry an exchange.
-    pub(super) leases: Vec<ConnId>,
+    pub(super) leases: Vec<Exchange>,
     /// Every connection that came up and whose socket is not gone, by its number.
     pub(super) ready: BTreeMap<u64, Ready>,
     /// Sockets that were told to close, or that belong to a dial that failed.
     pub(super) closing: Vec<ConnId>,
     pub(super) upgraded: Vec<ConnId>,
-    /// The model: who waits, oldest first.
+    /// Who waits, by what they are answered with.
     pub(super) waiting: BTreeMap<u64, Asked>,
     /// The tickets of the blocked, and their origins, before the event.
-    blocked: Vec<(u64, Key)>,
+    pub(super) blocked: Vec<(Ticket, Key)>,
     next: u64,
 }
 
@@ -34,11 +32,19 @@ pub(super) struct Ready {
     pub(super) check_at: Option<Instant>,
 }
 
+/// A connection in use, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exchange {
+    pub(super) id: ConnId,
+    pub(super) origin: usize,
+    pub(super) ticket: Ticket,
+}
+
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) id: WaiterId,
     pub(super) key: Key,
-    fresh: bool,
+    pub(super) fresh: bool,
     deadlines: Deadlines,
     rings_at: Option<Instant>,
 }
@@ -71,51 +77,48 @@ impl World {
     pub(super) fn ask(
         &mut self,
         origin: usize,
-        fresh: bool,
+        want: Want,
         pool: Option<Duration>,
         connect: Option<Duration>,
     ) -> Ask {
         self.note_blocked();
         let key = key(origin);
         let mut out = Actions::default();
-        if !fresh {
-            match self.state.checkout(&key, self.now, &mut out) {
-                Err(refusal) => return Ask::Refused(refusal),
-                Ok(Some(grant)) => {
-                    assert!(
-                        self.oldest(&key).is_none(),
-                        "nobody takes a connection before those who wait for it"
-                    );
-                    let reused = grant.reused;
-                    self.lease(&grant);
-                    self.settle(out);
-                    return Ask::Granted { reused };
-                }
-                Ok(None) => {}
+        match self.state.checkout(&key, want, self.now, &mut out) {
+            Err(refusal) => return Ask::Refused(refusal),
+            Ok(Some(grant)) => {
+                assert!(
+                    self.oldest(&key).is_none(),
+                    "nobody takes a connection before those who wait for it"
+                );
+                let reused = grant.reused;
+                self.lease(&grant);
+                self.settle(out);
+                return Ask::Granted { reused };
             }
+            Ok(None) => {}
         }
         let answer = self.next;
         self.next += 1;
+        let deadlines = Deadlines {
+            pool: pool.map(|limit| self.now + limit),
+            connect,
+        };
         let queued = self
             .state
-            .enqueue(&key, answer, connect, fresh, self.now, &mut out);
+            .enqueue(&key, answer, connect, want, self.now, &mut out);
         let asked = match queued {
             Ok(id) => {
-                let deadlines = Deadlines {
-                    pool: pool.map(|limit| self.now + limit),
-                    connect,
-                };
                 let connect = connect.map(|limit| self.now + limit);
-                self.waiting.insert(
-                    answer,
-                    Asked {
-                        id,
-                        key,
-                        fresh: self.state.waiters.get(id.key).is_some_and(|w| w.fresh),
-                        deadlines,
-                        rings_at: deadlines.pool.into_iter().chain(connect).min(),
-                    },
-                );
+                let waiter = self.state.waiters.get(id.key);
+                let asked = Asked {
+                    id,
+                    key,
+                    fresh: waiter.is_some_and(|waiter| waiter.fresh),
+                    deadlines,
+                    rings_at: deadlines.pool.into_iter().chain(connect).min(),
+                };
+                self.waiting.insert(answer, asked);
                 Ask::Waits(answer)
             }
             Err(refusal) => Ask::Refused(refusal),
@@ -124,9 +127,17 @@ impl World {
         asked
     }
 
+    /// An exchange whose connection has died under it, and that asks for another.
+    pub(super) fn ask_again(&mut self, i: usize, fresh: bool) -> Ask {
+        let Exchange { ticket, origin, .. } = self.leases[i];
+        self.release(i, Err(CloseCause::Failed));
+        let again = Some(ticket);
+        self.ask(origin, Want { again, fresh }, None, None)
+    }
+
     /// A request without deadlines that must wait.
     pub(super) fn wait(&mut self, origin: usize) -> u64 {
-        match self.ask(origin, false, None, None) {
+        match self.ask(origin, Want::default(), None, None) {
             Ask::Waits(answer) => answer,
             other => panic!("it should wait, but {other:?}"),
         }
@@ -172,7 +183,7 @@ impl World {
     }
 
     pub(super) fn release(&mut self, i: usize, keep: Result<Option<Duration>, CloseCause>) {
-        let id = self.leases.remove(i);
+        let id = self.leases.remove(i).id;
         self.event(|state, now, out| state.release(id, keep, now, out));
     }
 
@@ -186,7 +197,7 @@ impl World {
     }
 
     pub(super) fn upgrade(&mut self, i: usize) {
-        let id = self.leases.remove(i);
+        let id = self.leases.remove(i).id;
         if !self.closing.contains(&id) && self.ready.values().any(|ready| ready.id == id) {
             self.upgraded.push(id);
         }
@@ -250,118 +261,6 @@ impl World {
             }
         }
         self.settle(out);
-    }
-
-    fn lease(&mut self, grant: &Grant<u64>) {
-        assert_eq!(
-            self.ready.get(&grant.conn).map(|ready| ready.id),
-            Some(grant.id),
-            "what is granted is open"
-        );
-        assert!(
-            !self.closing.contains(&grant.id) && !self.upgraded.contains(&grant.id),
-            "and has not been told to close"
-        );
-        self.leases.push(grant.id);
-    }
-
-    fn note_blocked(&mut self) {
-        let key = |o: usize| self.state.origins[o].key.clone();
-        let blocked = self.state.blocked.iter();
-        self.blocked = blocked.map(|&(ticket, o)| (ticket, key(o))).collect();
-    }
-
-    /// Whether somebody older, of another origin, could use the socket that `asked` was given.
-    fn is_passed_over(&self, asked: &Asked) -> bool {
-        let waits = |ticket| self.waiting.values().any(|other| other.id.ticket == ticket);
-        let mut blocked = self.blocked.iter();
-        blocked.any(|(t, key)| *key != asked.key && *t < asked.id.ticket && waits(*t))
-    }
-
-    /// Who of the origin's waiters must be served next.
-    fn oldest(&self, key: &Key) -> Option<u64> {
-        let mut waiting = self.waiting.iter();
-        waiting
-            .find(|(_, asked)| asked.key == *key)
-            .map(|(&a, _)| a)
-    }
-
-    /// Does what the rules ask for, and holds it against the model.
-    fn settle(&mut self, out: Out) {
-        let Actions {
-            grants,
-            refusals,
-            dials,
-            closes,
-            aborts,
-            checks,
-            quiet,
-        } = out;
-        for (answer, grant) in grants {
-            let asked = &self.waiting[&answer];
-            assert_eq!(
-                self.oldest(&asked.key),
-                Some(answer),
-                "within an origin, first come is first served"
-            );
-            assert!(
-                !(asked.fresh && grant.reused),
-                "who wants a fresh connection gets one"
-            );
-            assert!(
-                self.leases.contains(&grant.id) || !self.is_passed_over(asked),
-                "between origins, first come is first served"
-            );
-            self.waiting.remove(&answer);
-            self.lease(&grant);
-        }
-        for (answer, refusal) in refusals {
-            let asked = &self.waiting[&answer];
-            if refusal == Refusal::DialFailed {
-                assert_eq!(
-                    self.oldest(&asked.key),
-                    Some(answer),
-                    "the oldest hears of a failed dial"
-                );
-            }
-            self.waiting.remove(&answer);
-        }
-        let total = self.state.limits().total();
-        assert!(
-            dials.is_empty() || self.state.conns.len() <= total,
-            "no dial takes the pool past its cap"
-        );
-        for dial in dials {
-            let origin = &self.state.origins[self.state.keys[&dial.key]];
-            assert!(
-                origin.open <= self.state.limits().per_origin(),
-                "no dial takes an origin past its cap"
-            );
-            self.dials.push(dial.id);
-        }
-        for handle in closes.into_iter().chain(aborts) {
-            if let Some(ready) = self.ready.get(&handle)
-                && !self.closing.contains(&ready.id)
-            {
-                self.closing.push(ready.id);
-            }
-        }
-        for handle in checks {
-            if let Some(ready) = self.ready.get_mut(&handle) {
-                ready.check_at = Some(self.now);
-            }
-        }
-        assert_eq!(
-            quiet,
-            quiet && self.state.is_quiet(),
-            "quiet is told only when it is"
-        );
-        assert_eq!(
-            self.state.waiters.len(),
-            self.waiting.len(),
-            "nobody leaves without an answer"
-        );
-        invariants::check(&self.state);
     }
 
     /// Everything that is under way comes to its end, again and again, until nobody waits.
