@@ -10,6 +10,7 @@ mod failures;
 mod model;
 mod policies;
 mod raw;
+mod rounds;
 mod sockets;
 mod support;
 mod waits;

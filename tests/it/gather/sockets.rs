@@ -8,7 +8,7 @@ use tokio::{
     net::TcpListener,
     time::{Instant, sleep, timeout},
 };
-use tower_upstream::{Gather, Limits, RemainderPolicy, Timeouts, Truncate, Upstream};
+use tower_upstream::{Gather, Limits, RemainderPolicy, Timeouts, Upstream};
 
 use super::support::{next, read};
 use crate::{
@@ -32,10 +32,6 @@ fn capped(cap: usize) -> Upstream {
 fn page(path: &str) -> Vec<u8> {
     let line = path.repeat(30);
     chunked([&line, &line, &line])
-}
-
-fn expect_page(path: &str) -> String {
-    path.repeat(90).chars().take(50).collect()
 }
 
 #[tokio::test]
@@ -64,51 +60,6 @@ async fn the_whole_takes_as_long_as_its_slowest_leg() {
         all < sum.mul_f64(0.7),
         "all took {all:?}, one after the other take {sum:?}"
     );
-}
-
-/// A hundred gathers at once, ten legs wide, over one handle: each gets its own legs, in order.
-async fn round(server: &Server, upstream: &Upstream) {
-    let parents = (0..100).map(|parent| {
-        let path = move |leg| format!("/{parent}/{leg}/");
-        let uris = (0..WIDTH).map(|leg| server.uri(&path(leg)));
-        let gather = Gather::get(uris).truncate(Truncate::chars(50));
-        let response = gather.send(upstream);
-        async move {
-            let expected: Vec<_> = (0..WIDTH).map(|leg| expect_page(&path(leg))).collect();
-            assert_eq!(read(response.await).await, expected.join("\n\n"));
-        }
-    });
-    let all = futures_util::future::join_all(parents);
-    timeout(Duration::from_secs(60), all)
-        .await
-        .expect("nothing stalls");
-}
-
-/// So many rounds at each of three caps.
-async fn rounds(rounds: usize) {
-    let server = Server::answering(async |request| page(request.path())).await;
-    for cap in [1, 2, 5] {
-        let upstream = capped(cap);
-        for _ in 0..rounds {
-            round(&server, &upstream).await;
-        }
-        let stats = upstream.stats();
-        let peak = stats.peak;
-        assert!(peak <= cap, "{peak} connections, and {cap} allowed");
-        assert_eq!(stats.opened, cap as u64, "a cut costs no connection");
-    }
-}
-
-#[tokio::test]
-async fn gathers_wider_than_the_cap_do_not_stall_and_keep_their_legs_apart() {
-    rounds(1).await;
-}
-
-/// `cargo test --release --all-features --test it -- --ignored two_thousand_rounds`
-#[tokio::test]
-#[ignore = "takes minutes"]
-async fn two_thousand_rounds_do_not_stall() {
-    rounds(667).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, ready},
     io,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -71,14 +71,22 @@ impl Dials {
 
     /// Within this process, so that paused time is exact. The upstream's ends are the test's.
     pub(crate) fn by_hand() -> (Self, Peers) {
+        Self::by_hand_but_to("")
+    }
+
+    /// The same, but that nobody listens at `dead`.
+    pub(crate) fn by_hand_but_to(dead: &'static str) -> (Self, Peers) {
         let (sender, peers) = mpsc::unbounded_channel();
         let counts = Arc::<Counts>::default();
-        let dials = Self::new(move |_| {
+        let dials = Self::new(move |uri: Uri| {
+            if uri.host() == Some(dead) {
+                return ready(Err(io::ErrorKind::ConnectionRefused.into()));
+            }
             let (near, far) = duplex(BUFFER);
             let number = counts.accepted.fetch_add(1, Ordering::SeqCst);
             // A test that no longer looks lets the end go.
             let _ = sender.send(Peer::new(far, number, counts.clone()));
-            std::future::ready(Ok(near))
+            ready(Ok(near))
         });
         (dials, peers)
     }
