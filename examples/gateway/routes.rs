@@ -1,0 +1,79 @@
+//! The routes, and what stands in front of them.
+
+use std::net::SocketAddr;
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, State},
+    response::IntoResponse,
+    routing::get,
+};
+use tower::ServiceBuilder;
+use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
+use tower_upstream::{
+    Format, Forward, Gather, Order, Origin, Truncate, TruncateLayer, Upstream, UpstreamLayer,
+};
+
+use crate::{args::Options, metrics::metrics, stats::stats};
+
+/// What `GET /` does.
+#[derive(Clone)]
+pub(crate) struct Join {
+    pub(crate) urls: Vec<String>,
+    pub(crate) truncate: Option<Truncate>,
+    pub(crate) format: Format,
+    pub(crate) order: Order,
+}
+
+pub(crate) fn app(options: &Options, upstream: &Upstream) -> Router {
+    let mut app = Router::new()
+        .route("/", get(gather))
+        .with_state(options.gather.clone());
+    if let Some(origin) = options.forward_to.clone() {
+        let forward = forward(upstream, origin);
+        let truncate = options.gather.truncate.clone();
+        app = match truncate.filter(|_| options.truncate_forward) {
+            Some(truncate) => {
+                let cut = ServiceBuilder::new().layer(TruncateLayer::new(truncate));
+                app.nest_service("/proxy", cut.service(forward))
+            }
+            None => app.nest_service("/proxy", forward),
+        };
+    }
+    app.layer(layer(options, upstream))
+        // Beside the layer, so that they answer when it refuses.
+        .route("/stats", get(stats).with_state(upstream.clone()))
+        .route("/metrics", get(metrics).with_state(upstream.clone()))
+        .layer((TraceLayer::new_for_http(), CatchPanicLayer::new()))
+}
+
+fn layer(options: &Options, upstream: &Upstream) -> UpstreamLayer {
+    let mut layer = UpstreamLayer::new(upstream.clone());
+    if let Some(n) = options.max_in_flight {
+        layer = layer.max_in_flight(n);
+    }
+    if let Some(n) = options.max_admission_pending {
+        layer = layer.max_pending(n);
+    }
+    if let Some(limit) = options.wait {
+        layer = layer.wait(limit);
+    }
+    layer
+}
+
+fn forward(upstream: &Upstream, origin: Origin) -> Forward {
+    upstream
+        .forward_to(origin)
+        .client_address(|info: &ConnectInfo<SocketAddr>| info.ip())
+        .proxy_status(true)
+}
+
+async fn gather(State(gather): State<Join>, upstream: Upstream) -> impl IntoResponse {
+    let mut legs = Gather::get(&gather.urls)
+        .format(gather.format)
+        .order(gather.order);
+    if let Some(truncate) = gather.truncate {
+        legs = legs.truncate(truncate);
+    }
+    legs.send(&upstream).await
+}

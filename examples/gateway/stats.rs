@@ -1,0 +1,43 @@
+//! `GET /stats`: what the pool holds and has done, as JSON.
+
+use axum::{Json, extract::State, response::IntoResponse};
+use serde_json::json;
+use tower_upstream::{CloseCause, Gauges, Phase, Upstream};
+
+pub(crate) async fn stats(State(upstream): State<Upstream>) -> impl IntoResponse {
+    let gauges = |gauges: &Gauges| {
+        json!({
+            "open": gauges.open,
+            "connecting": gauges.connecting,
+            "idle": gauges.idle,
+            "in_use": gauges.in_use,
+            "closing": gauges.closing,
+            "upgraded": gauges.upgraded,
+            "waiting": gauges.waiting,
+        })
+    };
+    let stats = upstream.stats();
+    let mut all = gauges(&stats.total);
+    let origins = stats
+        .origins
+        .iter()
+        .map(|(origin, g)| (origin.to_string(), gauges(g)));
+    all["origins"] = serde_json::Value::Object(origins.collect());
+    let closed =
+        CloseCause::ALL.map(|cause| (cause.as_str().to_owned(), json!(stats.closed(cause))));
+    let phases = [Phase::Pool, Phase::Connect, Phase::Write, Phase::Read];
+    let timed_out = phases.map(|phase| (phase.to_string(), json!(stats.timed_out(phase))));
+    all["counters"] = json!({
+        "opened": stats.opened,
+        "connect_failed": stats.connect_failed,
+        "peak": stats.peak,
+        "reused": stats.reused,
+        "waited": stats.waited,
+        "cut_and_reused": stats.cut_and_reused,
+        "cut_and_closed": stats.cut_and_closed,
+        "timed_out_total": stats.timed_out_total,
+        "closed": serde_json::Map::from_iter(closed),
+        "timed_out": serde_json::Map::from_iter(timed_out),
+    });
+    Json(all)
+}
