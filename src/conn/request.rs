@@ -146,7 +146,11 @@ impl Body for RequestBody {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(None);
         };
-        let poll = stream.poll_piece(cx);
+        let poll = match stream.upload.0.poll_given_up(cx) {
+            // Which hyper then resets the stream with.
+            Poll::Ready(()) => Poll::Ready(Some(Err(h2::Error::from(h2::Reason::CANCEL).into()))),
+            Poll::Pending => stream.poll_piece(cx),
+        };
         // While the body itself has nothing to give, nobody is to blame but it.
         let held = poll.is_ready().then(Instant::now);
         stream.upload.0.set_held_since(held);

@@ -18,6 +18,8 @@ use crate::sync::{AtomicU8, AtomicWaker, Mutex, Ordering};
 pub(crate) struct Upload {
     end: AtomicU8,
     waker: AtomicWaker,
+    /// Of whoever sends the body, while that has nothing to give.
+    sender: AtomicWaker,
     /// Since when hyper has held a piece without asking for the next: it cannot send it.
     held_since: Mutex<Option<Instant>>,
 }
@@ -30,6 +32,8 @@ pub(super) enum End {
     Done = 1,
     /// The body itself failed.
     Failed = 2,
+    /// Nobody waits for the response any more.
+    GivenUp = 3,
 }
 
 impl Upload {
@@ -37,6 +41,7 @@ impl Upload {
         Self {
             end: AtomicU8::new(0),
             waker: AtomicWaker::new(),
+            sender: AtomicWaker::new(),
             held_since: Mutex::new(None),
         }
     }
@@ -56,6 +61,21 @@ impl Upload {
     /// Whether the body itself failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.end.load(Ordering::Acquire) == End::Failed as u8
+    }
+
+    /// Nobody waits for the response: hyper would go on sending, and keep the stream open for that.
+    pub(crate) fn give_up(&self) {
+        self.end(End::GivenUp);
+        self.sender.wake();
+    }
+
+    /// Ready once nobody waits for the response.
+    pub(super) fn poll_given_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sender.register(cx.waker());
+        match self.end.load(Ordering::Acquire) == End::GivenUp as u8 {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     }
 
     /// Since when the upstream has taken nothing of what there is to send.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{ConnId, Grant, Pool, Ticket};
 use crate::{
-    conn::{Conn, Order},
+    conn::{Conn, Order, Upload},
     stats::CloseCause,
 };
 
@@ -24,6 +24,8 @@ pub(crate) struct Lease {
     reused: bool,
     /// How long the upstream said it would keep the connection.
     keep_for: Option<Duration>,
+    /// The request's body, on its way out.
+    upload: Option<Arc<Upload>>,
     end: End,
 }
 
@@ -52,6 +54,7 @@ impl Lease {
             ticket,
             reused,
             keep_for: None,
+            upload: None,
             end: End::Unused,
         }
     }
@@ -71,7 +74,8 @@ impl Lease {
     }
 
     /// From now on the connection is in the middle of an exchange.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, upload: Option<Arc<Upload>>) {
+        self.upload = upload;
         self.end = End::Unfinished;
     }
 
@@ -82,7 +86,9 @@ impl Lease {
 
     /// The connection is not fit for a request, nor for any after it. Over HTTP/2, its other streams
     /// may go on.
-    pub(crate) fn discard(self) {
+    pub(crate) fn discard(mut self) {
+        // The request goes elsewhere.
+        self.upload = None;
         if self.conn.is_multiplexed() {
             self.pool.retire(self.id);
         }
@@ -150,6 +156,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if let (End::Unfinished, Some(upload)) = (self.end, &self.upload) {
+            upload.give_up();
+        }
         let keep = match self.end {
             End::Finished => Ok(self.keep_for),
             // Only its stream is reset.

@@ -146,13 +146,13 @@ impl Call<'_> {
         mut request: Request<RequestBody>,
     ) -> Result<Response<UpstreamBody>, Failure> {
         self.sent.store(true, Ordering::Relaxed);
-        lease.begin();
+        let upload = request.body().upload();
+        lease.begin(upload.clone());
         if let Some(deadline) = self.grpc {
             deadline.tell(request.headers_mut());
         }
         let conn = lease.conn();
         let restore = Restore::of(&request);
-        let upload = request.body().upload();
         let (response, timer) = match conn.send(request, self.timeouts.write) {
             Ok(sent) => sent,
             Err(mut request) => {
