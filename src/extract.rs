@@ -3,15 +3,13 @@
 use std::{error::Error as StdError, fmt};
 
 use axum_core::{
+    body::Body,
     extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header, request::Parts};
+use http::{StatusCode, request::Parts};
 
-use crate::{
-    Error, Upstream,
-    middleware::refuse::{RETRY_AFTER, TEXT},
-};
+use crate::{Error, Upstream, answer::Answer};
 
 /// The rejection of the extractor [`Upstream`]: the request has none in its extensions.
 ///
@@ -51,18 +49,7 @@ impl<S: Sync> FromRequestParts<S> for Upstream {
 /// for a log to find.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let status = self.status();
-        let text = (
-            status,
-            [(header::CONTENT_TYPE, TEXT)],
-            self.kind().to_string(),
-        );
-        let mut response = text.into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, RETRY_AFTER);
-        }
+        let mut response = Answer::from(self.kind()).http().map(Body::new);
         response.extensions_mut().insert(self);
         response
     }
@@ -89,8 +76,10 @@ impl IntoResponse for MissingUpstream {
 
 #[cfg(test)]
 mod tests {
+    use http::header;
+
     use super::*;
-    use crate::ErrorKind;
+    use crate::{ErrorKind, answer::RETRY_AFTER};
 
     #[test]
     fn a_503_says_when_to_return_and_the_log_finds_the_error() {

@@ -283,6 +283,11 @@ impl ErrorKind {
         self.row().proxy_status
     }
 
+    /// What is printed of it.
+    pub(crate) const fn text(self) -> &'static str {
+        self.row().text
+    }
+
     /// Whether a timeout ran out: pool, connect, write, read or total.
     #[must_use]
     pub const fn is_timeout(self) -> bool {
@@ -300,7 +305,7 @@ impl ErrorKind {
 /// The kind in plain words, with nothing that a client must not see.
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.row().text)
+        f.write_str(self.text())
     }
 }
 

@@ -270,7 +270,7 @@ where
         let (mut parts, body) = request.into_parts();
         let mut exchange = Exchange {
             settings: self.settings.clone(),
-            answering: Answering::new(&parts),
+            answering: Answering::new(&parts.headers, parts.version),
             offer: None,
         };
         let call = match self.prepare(&mut parts, &body) {

@@ -1,9 +1,8 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use http::HeaderValue;
 use tower::Layer;
 
-use super::{UpstreamService, admission::Admission, refuse};
+use super::{UpstreamService, admission::Admission};
 use crate::{Truncate, Upstream};
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
@@ -30,6 +29,15 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 ///
 /// All clones of a layer, and all services it makes, share one budget: `Router::layer` applies it
 /// to each route, and the limit counts them all together. Setting a limit makes a new budget.
+///
+/// # With tonic
+///
+/// Around all services it goes into `Server::builder().layer(..)`, around one of them it is put by
+/// tonic's `LayerExt::named_layer`. A call keeps its place until its stream's trailers.
+///
+/// A gRPC-Web request is refused by a status if the layer is inside tonic-web's `GrpcWebLayer`, where
+/// the request is gRPC. Outside it is HTTP like any other, and gRPC-Web's clients take the 503 for
+/// `UNAVAILABLE`.
 ///
 /// # Several upstreams
 ///
@@ -78,7 +86,7 @@ pub struct UpstreamLayer {
     // Of the three above; None without a limit.
     admission: Option<Admission>,
     truncate: Option<Truncate>,
-    proxy_status: Option<HeaderValue>,
+    proxy_status: Option<Arc<str>>,
 }
 
 impl UpstreamLayer {
@@ -159,7 +167,7 @@ impl UpstreamLayer {
     #[must_use]
     pub fn proxy_status(self, name: &str) -> Self {
         Self {
-            proxy_status: refuse::proxy_status(name),
+            proxy_status: Some(name.into()),
             ..self
         }
     }

@@ -3,7 +3,7 @@
 mod admission;
 mod body;
 mod layer;
-pub(crate) mod refuse;
+mod refuse;
 mod service;
 #[cfg(test)]
 mod tests;

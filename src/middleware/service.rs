@@ -1,11 +1,12 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -13,10 +14,11 @@ use tower::{Layer, Service};
 use super::{
     UpstreamServiceBody,
     admission::{Admission, Limit},
-    refuse::{Refusal, Refuse},
+    refuse::refusal,
 };
 use crate::{
     Truncate, Upstream,
+    answer::Answering,
     error::BoxError,
     limit::{HeldBody, Permit, Stop, UntilBodyEnd, UntilBodyEndFuture},
     truncate::Asked,
@@ -32,7 +34,7 @@ pub struct UpstreamService<S> {
     upstream: Upstream,
     inner: Inner<S>,
     truncate: Option<Truncate>,
-    proxy_status: Option<HeaderValue>,
+    proxy_status: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -68,7 +70,8 @@ pin_project! {
         Limited {
             #[pin]
             call: UntilBodyEndFuture<Limit<S>, S, R>,
-            refuse: Refuse,
+            answering: Answering,
+            proxy_status: Option<Arc<str>>,
         },
     }
 }
@@ -81,7 +84,7 @@ impl<S> UpstreamService<S> {
         upstream: Upstream,
         admission: Option<&Admission>,
         truncate: Option<Truncate>,
-        proxy_status: Option<HeaderValue>,
+        proxy_status: Option<Arc<str>>,
     ) -> Self {
         let inner = match admission {
             Some(admission) => Inner::Limited(admission.layer(inner)),
@@ -125,7 +128,8 @@ where
                 call: inner.call(request),
             },
             Inner::Limited(inner) => State::Limited {
-                refuse: Refuse::new(request.headers(), self.proxy_status.clone()),
+                answering: Answering::new(request.headers(), request.version()),
+                proxy_status: self.proxy_status.clone(),
                 call: inner.call(request),
             },
         };
@@ -161,13 +165,17 @@ where
                 let response = ready!(call.poll(cx))?;
                 response.map(|body| HeldBody::new(body, None))
             }
-            StateProj::Limited { call, refuse } => match ready!(call.poll_admitted(cx)) {
+            StateProj::Limited {
+                call,
+                answering,
+                proxy_status,
+            } => match ready!(call.poll_admitted(cx)) {
                 Ok(response) => {
                     response.map(|body| body.map_held(|permit| permit.map(Permit::erased)))
                 }
                 Err(Stop::Failed(error)) => return Poll::Ready(Err(error)),
                 Err(Stop::Refused(error)) => {
-                    let response = refuse.response(Refusal::of(&error));
+                    let response = answering.response(refusal(&error), proxy_status.as_deref());
                     return Poll::Ready(Ok(response.map(UpstreamServiceBody::refused)));
                 }
             },
