@@ -104,7 +104,7 @@ impl Exchange {
         let offer = self.offer.take()?;
         let protocol = offer.accepted(response.headers())?;
         let upstream = response.extensions_mut().remove::<OnUpgrade>()?;
-        tokio::spawn(offer.tunnel(upstream));
+        tokio::spawn(offer.tunnel(upstream, self.settings.tunnel_idle_timeout));
         Some(protocol)
     }
 

@@ -7,6 +7,7 @@ use std::{
     net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Buf;
@@ -96,8 +97,8 @@ pub use self::{body::ForwardBody, forwarded::ForwardedHeaders, future::ForwardFu
 ///
 /// A client that expects `100 Continue` is asked for its body once the upstream has asked for it, or
 /// after one second. An upgrade, such as to WebSocket, is passed on and then tunnelled until either
-/// side ends it or [`Upstream::drain`] does; it counts as a connection all the while, and of the
-/// timeouts only `write` still holds. Not passed on are an upgrade to another version of HTTP or to
+/// side ends it, [`Upstream::drain`] does or its [idle timeout](Self::tunnel_idle_timeout); it counts
+/// as a connection all the while, and of the other timeouts only `write` still holds. Not passed on are an upgrade to another version of HTTP or to
 /// TLS, and other interim responses, which hyper's server cannot send.
 ///
 /// A gRPC call's `grpc-timeout` is kept, as [`GrpcDeadline`](crate::GrpcDeadline) tells.
@@ -136,6 +137,7 @@ struct Settings {
     forwarded: ForwardedHeaders,
     is_https: bool,
     proxy_status: bool,
+    tunnel_idle_timeout: Option<Duration>,
     client_address: Option<ClientAddress>,
     on_request: Option<OnRequest>,
 }
@@ -155,6 +157,7 @@ impl Upstream {
                 forwarded: ForwardedHeaders::default(),
                 is_https: false,
                 proxy_status: false,
+                tunnel_idle_timeout: None,
                 client_address: None,
                 on_request: None,
             }),
@@ -218,6 +221,17 @@ impl Forward {
     /// Defaults to `false`.
     pub fn proxy_status(mut self, proxy_status: bool) -> Self {
         self.set().proxy_status = proxy_status;
+        self
+    }
+
+    /// How long a tunnel, which an upgrade has opened, may be without a byte from either side. It is
+    /// then closed on both, and its connection is given back.
+    ///
+    /// Defaults to no limit: a WebSocket whose sides ping each other less often would not survive
+    /// one, and one whose client is gone without a word stays until the upstream or
+    /// [`Upstream::drain`] ends it.
+    pub fn tunnel_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.set().tunnel_idle_timeout = limit.into();
         self
     }
 
@@ -352,6 +366,7 @@ impl fmt::Debug for Forward {
             forwarded,
             is_https,
             proxy_status,
+            tunnel_idle_timeout,
             client_address: _,
             on_request: _,
         } = &*self.settings;
@@ -362,6 +377,7 @@ impl fmt::Debug for Forward {
             .field("forwarded_headers", forwarded)
             .field("https", is_https)
             .field("proxy_status", proxy_status)
+            .field("tunnel_idle_timeout", tunnel_idle_timeout)
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,12 @@
 //! Upgrades (RFC 9110 §7.8): offered by the client, taken up by the upstream, and from then on a
 //! tunnel.
 
-use std::pin::pin;
+use std::{
+    future::pending,
+    pin::pin,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::{select, try_join};
 use http::{
@@ -11,7 +16,11 @@ use http::{
 };
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
+use tokio::{
+    io::copy_bidirectional,
+    time::{Instant, sleep_until},
+};
+use tokio_util::io::InspectReader;
 
 use super::list;
 use crate::upstream::Tunnel;
@@ -69,24 +78,52 @@ impl Offer {
     }
 
     /// Passes everything on, both ways, once the client has its response: until either side ends or
-    /// fails, or the handle is drained.
-    pub(super) async fn tunnel(self, upstream: OnUpgrade) {
+    /// fails, both have been silent for so long, or the handle is drained.
+    pub(super) async fn tunnel(self, upstream: OnUpgrade, idle_timeout: Option<Duration>) {
         let Self {
             client, mut tunnel, ..
         } = self;
         let pass_on = pin!(async {
             if let Ok((client, upstream)) = try_join(client, upstream).await {
-                copy(client, upstream).await;
+                copy(client, upstream, idle_timeout).await;
             }
         });
         select(pass_on, pin!(tunnel.ended())).await;
     }
 }
 
-async fn copy(client: Upgraded, upstream: Upgraded) {
-    let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+async fn copy(client: Upgraded, upstream: Upgraded, idle_timeout: Option<Duration>) {
+    let heard = Heard(Mutex::new(Instant::now()));
+    let mut client = InspectReader::new(TokioIo::new(client), |_| heard.now());
+    let mut upstream = InspectReader::new(TokioIo::new(upstream), |_| heard.now());
+    let copy = pin!(copy_bidirectional(&mut client, &mut upstream));
     // How it ended is between the two: each has seen it.
-    let _ = copy_bidirectional(&mut client, &mut upstream).await;
+    select(copy, pin!(heard.nothing_for(idle_timeout))).await;
+}
+
+/// When a byte has last come.
+struct Heard(Mutex<Instant>);
+
+impl Heard {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves once nothing has come for so long. Bytes cost it no timer: it looks when they would
+    /// have been too late.
+    async fn nothing_for(&self, limit: Option<Duration>) {
+        while let Some(until) = limit.and_then(|limit| self.last().checked_add(limit)) {
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+        pending::<()>().await;
+    }
 }
 
 /// Whether a protocol is another than those that this proxy speaks: through an upgrade to HTTP
