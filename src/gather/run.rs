@@ -15,7 +15,10 @@ use super::{
     report::{Refusal, Tally},
     stream::Raw,
 };
-use crate::truncate::{Invalid, Truncate, Uncuttable};
+use crate::{
+    answer::RETRY_AFTER,
+    truncate::{Invalid, Truncate, Uncuttable},
+};
 
 impl<B> Gather<B> {
     /// Sends the requests and joins the answers; the head comes once the status is known, and the
@@ -25,7 +28,7 @@ impl<B> Gather<B> {
     ///
     /// None: failures stand in the response. It is 200 as soon as one leg was answered with a 2xx
     /// status, or if there are no legs; if all failed, it is 502, or 504 if the worst was a
-    /// timeout, or 503 if all were turned away.
+    /// timeout, or 503 with `Retry-After` if all were turned away.
     ///
     /// # Cancellation
     ///
@@ -148,5 +151,8 @@ fn respond(
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
     let no_store = HeaderValue::from_static("no-store");
     headers.insert(header::CACHE_CONTROL, no_store);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
     response
 }

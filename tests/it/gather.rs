@@ -7,6 +7,7 @@
 
 mod answers;
 mod failures;
+mod http2;
 mod model;
 mod policies;
 mod raw;

@@ -78,7 +78,7 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 }

@@ -75,6 +75,12 @@ async fn when_all_fail_the_status_is_the_worst() {
             status,
             "of {legs} legs, the worst decides"
         );
+        let when = response.headers().get("retry-after");
+        assert_eq!(
+            when.is_some_and(|when| when == "1"),
+            status == 503,
+            "who was turned away by all may come again, and soon"
+        );
         let text = read(response).await;
         assert_eq!(text.split("\n\n").count(), legs, "each is told: {text}");
     }
