@@ -1,6 +1,16 @@
-//! The gateway example as a process of its own, under load.
+//! The gateway example as a process of its own: under load, and with all that may pass through it.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy knows tests by their attribute, not the helpers they share"
+)]
+
+mod bodies;
+mod calls;
+mod websocket;
 
 use std::{
+    fmt::Display,
     net::SocketAddr,
     process::Stdio,
     sync::{
@@ -21,13 +31,22 @@ use tower_upstream::{Limits, Timeouts, Upstream};
 use crate::support::{Server, sized, sockets};
 
 /// A running gateway; it dies with this value.
-struct Gateway {
+pub(crate) struct Gateway {
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
+}
+
+/// A program of the folder `examples`.
+pub(crate) fn example(name: &str) -> Command {
+    // Cargo builds the examples with the tests, beside the tests' own folder.
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.set_file_name("examples");
+    Command::new(path.join(name))
 }
 
 impl Gateway {
-    async fn start(flags: &[&str]) -> Self {
+    pub(crate) async fn start(flags: &[&str]) -> Self {
         let mut process = Self::command(flags)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -44,21 +63,23 @@ impl Gateway {
         Self { process, address }
     }
 
+    /// In front of this origin.
+    pub(crate) async fn before(origin: &impl Display, flags: &[&str]) -> Self {
+        let origin = origin.to_string();
+        Self::start(&[&["--forward-to", &origin], flags].concat()).await
+    }
+
     fn command(flags: &[&str]) -> Command {
-        // Cargo builds the examples with the tests, beside the tests' own folder.
-        let mut path = std::env::current_exe().unwrap();
-        path.pop();
-        path.set_file_name("examples");
-        let mut command = Command::new(path.join("gateway"));
+        let mut command = example("gateway");
         command.args(["--listen", "127.0.0.1:0"]).args(flags);
         command
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id().unwrap()
     }
 
-    fn uri(&self, path: &str) -> String {
+    pub(crate) fn uri(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 }
@@ -78,6 +99,13 @@ async fn a_thousand_requests_of_five_slow_legs_share_ten_sockets_and_all_are_ans
         "50",
         "--pool-timeout",
         "2s",
+        // Only the pool is short here, however busy the machine.
+        "--connect-timeout",
+        "60s",
+        "--read-timeout",
+        "60s",
+        "--write-timeout",
+        "60s",
     ];
     for _ in 0..5 {
         flags.extend(["--gather", &url]);

@@ -55,11 +55,17 @@ pub(crate) fn threads_of(pid: u32) -> usize {
 
 /// The memory of a process that is resident, in bytes.
 pub(crate) fn memory_of(pid: u32) -> usize {
+    status_of(pid, "VmRSS:")
+}
+
+/// The most of it that there ever was.
+pub(crate) fn peak_memory_of(pid: u32) -> usize {
+    status_of(pid, "VmHWM:")
+}
+
+fn status_of(pid: u32, name: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     let kilobytes: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kilobytes * 1024
 }
