@@ -17,7 +17,6 @@ use super::{
     answer::{Answer, Answering},
     hop,
     upgrade::Offer,
-    via,
 };
 use crate::{
     error::{Error, ErrorKind, Phase},
@@ -92,7 +91,7 @@ impl Exchange {
             // Trailers may take the place of the rest, and then it would not be true.
             head.headers.remove(CONTENT_LENGTH);
         }
-        via::add(&mut head.headers, head.version, &self.settings.name);
+        self.settings.via.add(&mut head.headers, head.version);
         // The client has a version of its own with this server.
         head.version = Version::HTTP_11;
         let body = ForwardBody::upstream(body, self.answering);
@@ -123,7 +122,10 @@ impl Exchange {
     }
 
     fn answer(&self, answer: Answer) -> Response<ForwardBody> {
-        let name = self.settings.proxy_status.then_some(&*self.settings.name);
+        let name = self
+            .settings
+            .proxy_status
+            .then_some(self.settings.via.name());
         self.answering
             .response(answer, name)
             .map(ForwardBody::answer)

@@ -26,6 +26,7 @@ use self::{
     forwarded::Client,
     future::Exchange,
     upgrade::Offer,
+    via::Via,
 };
 use crate::{error::BoxError, origin::Origin, upstream::Upstream};
 
@@ -132,7 +133,7 @@ pub struct Forward {
 #[derive(Clone)]
 struct Settings {
     origin: Origin,
-    name: String,
+    via: Via,
     keep_host: bool,
     forwarded: ForwardedHeaders,
     is_https: bool,
@@ -152,7 +153,7 @@ impl Upstream {
             upstream: self.clone(),
             settings: Arc::new(Settings {
                 origin,
-                name: via::any_name(),
+                via: Via::new(via::any_name()),
                 keep_host: false,
                 forwarded: ForwardedHeaders::default(),
                 is_https: false,
@@ -174,7 +175,7 @@ impl Forward {
     /// A request that already has this name in its `Via` is refused, so proxies that stand in a row
     /// need different ones. Defaults to `tower-upstream-` and eight random digits.
     pub fn name(mut self, name: impl AsRef<str>) -> Self {
-        self.set().name = via::clean_name(name.as_ref());
+        self.set().via = Via::new(via::clean_name(name.as_ref()));
         self
     }
 
@@ -303,7 +304,7 @@ impl Forward {
     /// then removed before anything is added.
     fn prepare(&self, parts: &mut Parts, body: &impl Body) -> Result<Option<Offer>, Answer> {
         let settings = &*self.settings;
-        via::check(&parts.headers, &settings.name)?;
+        settings.via.check(&parts.headers)?;
         target::check_method(parts)?;
         framing::check(&mut parts.headers, body)?;
         let host = target::host(parts)?;
@@ -325,7 +326,7 @@ impl Forward {
             is_https: settings.is_https,
         };
         settings.forwarded.apply(headers, client);
-        via::add(headers, parts.version, &settings.name);
+        settings.via.add(headers, parts.version);
         if wants_trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -361,7 +362,7 @@ impl fmt::Debug for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Settings {
             origin,
-            name,
+            via,
             keep_host,
             forwarded,
             is_https,
@@ -372,7 +373,7 @@ impl fmt::Debug for Forward {
         } = &*self.settings;
         f.debug_struct("Forward")
             .field("origin", origin)
-            .field("name", name)
+            .field("name", &via.name())
             .field("keep_host", keep_host)
             .field("forwarded_headers", forwarded)
             .field("https", is_https)

@@ -25,30 +25,55 @@ pub(super) fn clean_name(name: &str) -> String {
     }
 }
 
-/// Refuses a request that has been here before.
-pub(super) fn check(headers: &HeaderMap, name: &str) -> Result<(), Answer> {
-    let is_own = |member: &str| {
-        let by = member.split_ascii_whitespace().nth(1);
-        by.is_some_and(|by| by.eq_ignore_ascii_case(name))
-    };
-    if list::members(headers, VIA).any(is_own) {
-        return Err(Answer::LOOP);
-    }
-    Ok(())
+/// A proxy's name, and what it adds to the field for each version: made once, since making it for
+/// every message costs an allocation and a look at each of its bytes.
+#[derive(Clone)]
+pub(super) struct Via {
+    name: String,
+    members: [HeaderValue; VERSIONS.len()],
 }
 
-/// Adds this proxy as the last that a message, received in this version, came by.
-pub(super) fn add(headers: &mut HeaderMap, version: Version, name: &str) {
-    let version = match version {
-        Version::HTTP_09 => "0.9",
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2",
-        Version::HTTP_3 => "3",
-        _ => "1.1",
-    };
-    // A clean name is text, so there is always a value to add.
-    if let Ok(value) = HeaderValue::try_from(format!("{version} {name}")) {
-        headers.append(VIA, value);
+const VERSIONS: [(Version, &str); 5] = [
+    (Version::HTTP_09, "0.9"),
+    (Version::HTTP_10, "1.0"),
+    (Version::HTTP_11, "1.1"),
+    (Version::HTTP_2, "2"),
+    (Version::HTTP_3, "3"),
+];
+
+impl Via {
+    /// For a name that is clean.
+    pub(super) fn new(name: String) -> Self {
+        let members = VERSIONS.map(|(_, version)| {
+            // A clean name is text, so there is always a value.
+            HeaderValue::try_from(format!("{version} {name}"))
+                .unwrap_or_else(|_| HeaderValue::from_static("1.1 _"))
+        });
+        Self { name, members }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Refuses a request that has been here before.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Answer> {
+        let is_own = |member: &str| {
+            let by = member.split_ascii_whitespace().nth(1);
+            by.is_some_and(|by| by.eq_ignore_ascii_case(&self.name))
+        };
+        if list::members(headers, VIA).any(is_own) {
+            return Err(Answer::LOOP);
+        }
+        Ok(())
+    }
+
+    /// Adds this proxy as the last that a message, received in this version, came by.
+    pub(super) fn add(&self, headers: &mut HeaderMap, version: Version) {
+        let place = VERSIONS.iter().position(|(own, _)| *own == version);
+        if let Some(member) = place.and_then(|place| self.members.get(place)) {
+            headers.append(VIA, member.clone());
+        }
     }
 }
 
@@ -56,15 +81,20 @@ pub(super) fn add(headers: &mut HeaderMap, version: Version, name: &str) {
 mod tests {
     use super::*;
 
+    fn via(name: &str) -> Via {
+        Via::new(name.to_owned())
+    }
+
     #[test]
     fn a_request_that_came_by_is_known_again() {
         let mut headers = HeaderMap::new();
         headers.append(VIA, HeaderValue::from_static("1.0 fred, HTTP/1.1 p:80 (x)"));
-        add(&mut headers, Version::HTTP_2, "edge");
-        assert!(check(&headers, "EDGE").is_err(), "in any case");
-        assert!(check(&headers, "p:80").is_err(), "with a comment");
-        assert!(check(&headers, "edge-2").is_ok());
-        assert!(check(&headers, "1.0").is_ok(), "a version is no name");
+        via("edge").add(&mut headers, Version::HTTP_2);
+        assert_eq!(headers.get_all(VIA).iter().nth(1).unwrap(), "2 edge");
+        assert!(via("EDGE").check(&headers).is_err(), "in any case");
+        assert!(via("p:80").check(&headers).is_err(), "with a comment");
+        assert!(via("edge-2").check(&headers).is_ok());
+        assert!(via("1.0").check(&headers).is_ok(), "a version is no name");
     }
 
     #[test]
