@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
     response,
 };
@@ -117,7 +117,7 @@ impl Call<'_> {
                 fresh: true,
             };
             let again = if reused && !died {
-                replay(&request)
+                Replay::of(&request)
             } else {
                 None
             };
@@ -130,7 +130,7 @@ impl Call<'_> {
                 Err(Failure::Died(error)) => match again {
                     Some(again) => {
                         died = true;
-                        request = again;
+                        request = again.into_request();
                     }
                     None => return Err(error),
                 },
@@ -232,21 +232,48 @@ impl Restore {
     }
 }
 
-/// A second copy of a request that may be sent twice (RFC 9110 §9.2.2): idempotent, and without a
-/// body.
-fn replay(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let idempotent = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    );
-    if !idempotent || !request.body().is_empty() {
-        return None;
+/// What it takes to make a request again that may be sent twice.
+///
+/// Most often it is not needed: so its headers are a plain list, which a copy of their map would cost
+/// an allocation more than.
+struct Replay {
+    method: Method,
+    uri: Uri,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Replay {
+    /// Of a request that is idempotent (RFC 9110 §9.2.2) and without a body.
+    fn of(request: &Request<RequestBody>) -> Option<Self> {
+        let idempotent = matches!(
+            *request.method(),
+            Method::GET
+                | Method::HEAD
+                | Method::OPTIONS
+                | Method::TRACE
+                | Method::PUT
+                | Method::DELETE
+        );
+        if !idempotent || !request.body().is_empty() {
+            return None;
+        }
+        let headers = request.headers().iter();
+        Some(Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: headers.map(|(n, v)| (n.clone(), v.clone())).collect(),
+        })
     }
-    let mut copy = Request::new(RequestBody::default());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+
+    fn into_request(self) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::default());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        for (name, value) in self.headers {
+            request.headers_mut().append(name, value);
+        }
+        request
+    }
 }
 
 /// How long the upstream says it keeps an idle connection, less a margin for what is on its way.
