@@ -1,7 +1,4 @@
-use std::{
-    fmt::{self, Display},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Uri};
@@ -135,14 +132,15 @@ pub struct Gather<B> {
 }
 
 impl Gather<Empty<Bytes>> {
-    /// A `GET` for each of `uris`: anything that prints as one, like `&str`, `String` or [`Uri`].
+    /// A `GET` for each of `uris`: `&str`, `String` or [`Uri`], by value or by reference. A [`Uri`],
+    /// made once, is not parsed again for every gather.
     ///
     /// What is not a URI is a failure in its place, and the others are sent.
     pub fn get<I>(uris: I) -> Self
     where
-        I: IntoIterator<Item: Display>,
+        I: IntoIterator<Item: TryInto<Uri, Error: Into<http::Error>>>,
     {
-        Self::of(uris.into_iter().map(|uri| get(&uri)).collect())
+        Self::of(uris.into_iter().map(get).collect())
     }
 }
 
@@ -272,9 +270,14 @@ impl<B> fmt::Debug for Gather<B> {
     }
 }
 
-fn get(uri: &impl Display) -> Result<Request<Empty<Bytes>>, Error> {
-    let uri = Uri::try_from(uri.to_string())
-        .map_err(|error| Error::new(ErrorKind::InvalidTarget).with_source(error))?;
+fn get<U>(uri: U) -> Result<Request<Empty<Bytes>>, Error>
+where
+    U: TryInto<Uri, Error: Into<http::Error>>,
+{
+    let uri = uri.try_into().map_err(|error| {
+        let error: http::Error = error.into();
+        Error::new(ErrorKind::InvalidTarget).with_source(error)
+    })?;
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = uri;
     Ok(request)
