@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 use tower_upstream::{Limits, Timeouts, Upstream};
 
-use support::InMemory;
+use support::{InMemory, runtime};
 
 /// A handle with so many idle connections, to as many origins, and so many requests that wait for a
 /// connection of another.
@@ -54,10 +54,7 @@ fn handle(runtime: &Runtime, idle: usize, waiting: usize) -> Upstream {
 }
 
 fn checkout(c: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be had");
+    let runtime = runtime();
     let mut group = c.benchmark_group("checkout");
     for (name, idle, waiting) in [
         ("10 idle", 10, 0),
