@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use bytes::Bytes;
 use futures_util::{future::join_all, stream};
 use http::{Request, Response};
@@ -19,7 +20,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 use tower_upstream::{ErrorKind, Limits, Phase, Timeouts, Upstream};
 
-use crate::support::{eventually, sockets};
+use crate::{
+    support::{eventually, sockets},
+    wire,
+};
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -251,4 +255,26 @@ async fn an_upstream_that_speaks_no_http2_fails_the_dial() {
         sockets::connected_to(server.address) == 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_origin_that_is_spoken_to_in_two_protocols_is_one_origin_in_the_stats() {
+    let address = wire::serve(Router::new().fallback(async || "hello")).await;
+    let upstream = Upstream::builder().build().unwrap();
+    for content_type in ["text/plain", "application/grpc"] {
+        let request = Request::post(format!("http://{address}/"))
+            .header("content-type", content_type)
+            .body(String::new())
+            .unwrap();
+        let response = upstream.send(request).await.unwrap();
+        response.into_body().bytes(100).await.unwrap();
+    }
+    eventually("each protocol has left a connection", || {
+        upstream.stats().total.idle == 2
+    })
+    .await;
+    let [(_, gauges)] = upstream.stats().origins[..] else {
+        panic!("listed once: {:?}", upstream.stats().origins)
+    };
+    assert_eq!((gauges.open, gauges.idle), (2, 2), "with both");
 }

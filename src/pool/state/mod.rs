@@ -375,11 +375,16 @@ impl<C: Clone, W> State<C, W> {
             } += 1;
         }
         let mut stats = self.counters.clone();
+        let mut origins = HashMap::<_, Gauges>::new();
         for (o, gauges) in by_origin {
             stats.total += gauges;
-            let origin = self.origins[o].key.origin().clone();
-            stats.origins.push((origin, gauges));
+            // One origin, even if it is spoken to in two protocols and so has two keys.
+            *origins.entry(self.origins[o].key.origin()).or_default() += gauges;
         }
+        stats.origins = origins
+            .into_iter()
+            .map(|(o, gauges)| (o.clone(), gauges))
+            .collect();
         stats
     }
 }
