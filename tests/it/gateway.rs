@@ -28,7 +28,7 @@ use tokio::{
 };
 use tower_upstream::{Limits, Timeouts, Upstream};
 
-use crate::support::{Server, sized, sockets};
+use crate::support::{Server, examples::example, sized, sockets};
 
 /// A running gateway; it dies with this value.
 pub(crate) struct Gateway {

@@ -12,6 +12,7 @@ mod churn;
 mod config;
 mod drain;
 mod every_poll;
+mod examples;
 mod exchange;
 mod extract;
 mod failures;

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 pub(crate) mod dials;
+pub(crate) mod examples;
 pub(crate) mod sockets;
 
 /// A server on loopback whose every connection is handed to a script.
