@@ -44,25 +44,77 @@
 //!
 //! # How a request travels
 //!
-//! | phase | what happens | its timeout and other ends |
-//! |---|---|---|
-//! | pool | it takes an idle connection or a free HTTP/2 stream, or waits its turn | [`PoolTimeout`], [`QueueFull`], [`Draining`] |
-//! | connect | the pool opens a connection: name, TCP, TLS, and over HTTP/2 the settings | [`ConnectTimeout`], [`Dns`], [`ConnectRefused`], [`TlsCertificate`] … |
-//! | write | the request goes out | [`WriteTimeout`], [`RequestBody`] |
-//! | read | the head comes, then the body, piece by piece | [`ReadTimeout`], [`Closed`], [`Protocol`], [`BodyIncomplete`] |
+#![doc = include_str!("../docs/diagrams/request.svg")]
 //!
-//! [`Timeouts`] has one for each, and `total` for all of them together. An error's
-//! [`kind`](Error::kind) names what happened and its [`phase`](Error::phase) where; each kind has one
-//! HTTP status, one gRPC code and one RFC 9209 error type.
+//! Each of the four phases, pool, connect, write and read, has a timeout of its own in [`Timeouts`], and
+//! fails by its own name; `total` bounds the whole, body included. An error's [`kind`](Error::kind) says
+//! what happened and its [`phase`](Error::phase) where.
 //!
 //! The response's body holds the connection until it ends, fails or is dropped. Dropped early, its
 //! rest is read on if that is small ([`RemainderPolicy`]), so that a cut body does not cost its
 //! connection; else the connection is closed, or over HTTP/2 the stream is reset.
 //!
+//! A request is sent at most once, but for two cases on a connection that had served before, which
+//! [`Upstream::send`] names. Other retries are a policy of yours: see the [recipes].
+//!
+//! # Limits
+//!
+//! [`Limits::max_connections`] bounds sockets, those being opened or closed included, at any instant and
+//! over all origins; [`Limits::max_connections_per_origin`] bounds each. When all are taken, requests
+//! wait, first come, first served, for at most `pool` and no more of them than
+//! [`Limits::max_pending`]. The wait is inside the call: the handle is always ready, so nothing that
+//! merely polls it for readiness holds a place.
+//!
+//! On the server's side, [`UpstreamLayer`] bounds how many requests are at work until their response
+//! *bodies* end. It is tower's own limit under [`limit::UntilBodyEndLayer`], which does the same for any
+//! other limit layer.
+//!
+//! How to choose the numbers, and what to make of [`Stats`], is in `docs/operators.md` of the
+//! repository.
+//!
+//! # Gather
+//!
+//! [`Gather`] sends requests at once and joins the answers into one response that streams, as text,
+//! NDJSON or JSON, in the order of the requests or as they come. Its legs run in the caller's task; one that
+//! fails is told in its place; none keeps a connection while it waits for its turn, so gathers
+//! cannot starve each other, however wide they are and however small the pool.
+//!
+//! # Truncation
+//!
+//! [`Truncate`] cuts a body after so many bytes, characters or gRPC messages while it streams, and keeps
+//! its head true: no length, validator or digest of the whole stands over a part. It works on a
+//! response at hand, as a [`TruncateLayer`] for servers and clients, in [`UpstreamLayer`], and for the legs
+//! of a [`Gather`]. [`Truncation`], in the response's extensions, tells whether and where it was cut.
+//!
+//! # Errors
+//!
+//! [`Error`] is one word big. Each [`ErrorKind`] has one HTTP status, one gRPC code, one error type of
+//! [RFC 9209](https://www.rfc-editor.org/rfc/rfc9209), and plain words that may go to a client:
+//!
+#![doc = include_str!("error/table.md")]
+//!
+//! [`Error::was_sent`] tells whether the request may have reached the upstream; one that did not is safe
+//! to send again.
+//!
 //! # Cancellation
 //!
 //! Drop any future or body at any point. A place in the queue, a connection, a permit is a value that
-//! gives itself back when it is dropped; there is no clean-up that could be forgotten.
+//! gives itself back when it is dropped; there is no clean-up that could be forgotten. On HTTP/1.1 the
+//! connection of a dropped exchange closes, unless only a small rest of a body was left; on HTTP/2 its
+//! stream is reset and the connection goes on. A dial belongs to the pool, and may still end in an idle
+//! connection.
+//!
+//! # Shutdown
+//!
+//! [`Upstream::drain`] refuses new requests, closes what is idle, lets the rest finish, and aborts
+//! what is left at its deadline. In a server, call it once the server has stopped taking requests, with
+//! what is left of one deadline for both: `examples/graceful_shutdown.rs`. A handle whose last clone
+//! is dropped closes what is idle by itself.
+//!
+//! # Stats
+//!
+//! [`Upstream::stats`] is a snapshot: connections by state and requests that wait, in total and for
+//! each origin, and what was opened, reused, closed by [cause](CloseCause), cut and timed out so far.
 //!
 //! # Features
 //!
@@ -77,29 +129,20 @@
 //! A feature adds; it changes nothing that was there without it, but for bodies that could not be cut
 //! before.
 //!
+//! # Minimum supported Rust version
+//!
+//! 1.88. A newer one may be asked for in a minor release, and is then at least six months old.
+//!
 //! # Differences from
 //!
-//! * **reqwest and hyper-util's client** bound their *idle* connections only. Here all sockets count,
-//!   those being opened or closed included, and requests past the bound wait in a fair queue.
+//! * **reqwest** and **hyper-util's client** bound their *idle* connections only. Here all sockets count,
+//!   and requests past the bound wait in a fair queue. reqwest brings redirects, cookies, proxies and
+//!   decompression along; here they are tower-http's, as far as it has them: see the [recipes].
 //! * **tower's `ConcurrencyLimit`** gives its permit back with the response's head.
 //!   [`limit::UntilBodyEndLayer`] holds it until the body's end, and is that very layer underneath.
-//! * **httpx** closes the connection of a body that is not read to its end, and counts characters
-//!   only within a chunk when chunks are sliced. Here a small rest is read on, and characters are
-//!   counted across chunks.
-//!
-//! [`PoolTimeout`]: ErrorKind::PoolTimeout
-//! [`QueueFull`]: ErrorKind::QueueFull
-//! [`Draining`]: ErrorKind::Draining
-//! [`ConnectTimeout`]: ErrorKind::ConnectTimeout
-//! [`Dns`]: ErrorKind::Dns
-//! [`ConnectRefused`]: ErrorKind::ConnectRefused
-//! [`TlsCertificate`]: ErrorKind::TlsCertificate
-//! [`WriteTimeout`]: ErrorKind::WriteTimeout
-//! [`RequestBody`]: ErrorKind::RequestBody
-//! [`ReadTimeout`]: ErrorKind::ReadTimeout
-//! [`Closed`]: ErrorKind::Closed
-//! [`Protocol`]: ErrorKind::Protocol
-//! [`BodyIncomplete`]: ErrorKind::BodyIncomplete
+//! * **httpx** has the same limits and timeouts, by the same names. It closes the connection of a body
+//!   that is not read to its end; here a small rest is read on. `docs/from-httpx.md` of the repository
+//!   goes through it line by line.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -148,7 +191,9 @@ pub use crate::{
 #[cfg(feature = "axum")]
 pub use crate::extract::MissingUpstream;
 
-/// The README's example, compiled.
+/// The programs in the README and in the pages beside it, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/from-httpx.md")]
+#[doc = include_str!("../docs/operators.md")]
+struct Pages;

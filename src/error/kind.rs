@@ -2,7 +2,10 @@ use std::fmt;
 
 use http::StatusCode;
 
-/// What happened. Each kind maps to one HTTP status, one gRPC code and one RFC 9209 error type.
+/// What happened. Each kind has one HTTP status, one gRPC code and one error type of
+/// [RFC 9209](https://www.rfc-editor.org/rfc/rfc9209#section-2.3):
+///
+#[doc = include_str!("table.md")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -318,5 +321,59 @@ impl fmt::Display for Phase {
             Self::Write => "write",
             Self::Read => "read",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_in_the_docs_is_the_table() {
+        use ErrorKind as K;
+        let kinds = [
+            K::Config,
+            K::InvalidTarget,
+            K::TargetDenied,
+            K::PoolTimeout,
+            K::QueueFull,
+            K::Draining,
+            K::Dns,
+            K::ConnectTimeout,
+            K::ConnectRefused,
+            K::Unreachable,
+            K::Connect,
+            K::OutOfSockets,
+            K::Tls,
+            K::TlsCertificate,
+            K::TlsAlert,
+            K::WriteTimeout,
+            K::ReadTimeout,
+            K::TotalTimeout,
+            K::Closed,
+            K::Reset,
+            K::Protocol,
+            K::HeadTooLarge,
+            K::BodyTooLarge,
+            K::BodyIncomplete,
+            K::Decode,
+            K::RequestBody,
+            K::Internal,
+        ];
+        assert_eq!(kinds.len(), K::Internal as usize + 1, "every kind");
+        let rows: Vec<_> = include_str!("table.md").lines().skip(2).collect();
+        assert_eq!(rows.len(), kinds.len(), "a row each");
+        for (kind, row) in kinds.into_iter().zip(rows) {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            let [_, name, http, grpc, proxy_status, text, _] = cells[..] else {
+                panic!("five cells: {row}")
+            };
+            assert_eq!(name, format!("[`{kind:?}`](crate::ErrorKind::{kind:?})"));
+            assert_eq!(http, kind.status().as_str(), "{row}");
+            let code = grpc.split(' ').next();
+            assert_eq!(code, Some(&*kind.grpc_code().to_string()), "{row}");
+            assert_eq!(proxy_status, format!("`{}`", kind.proxy_status()), "{row}");
+            assert_eq!(text, kind.to_string(), "{row}");
+        }
     }
 }
