@@ -41,9 +41,13 @@ impl Deadline {
         })
     }
 
-    /// The exchange was not over in time.
+    /// There was no head in time.
     pub(super) fn missed(self, pool: &Pool, origin: &Origin, sent: bool) -> Error {
-        pool.count(|stats| stats.timed_out_total += 1);
+        count(pool);
+        self.error(origin, sent)
+    }
+
+    fn error(self, origin: &Origin, sent: bool) -> Error {
         let error = Error::new(ErrorKind::TotalTimeout)
             .with_origin(origin)
             .after(self.limit);
@@ -55,12 +59,15 @@ impl Deadline {
     }
 }
 
+fn count(pool: &Pool) {
+    pool.count(|stats| stats.timed_out_total += 1);
+}
+
 /// A body that its reader shares with a chore of its connection's driver, which takes it away at the
 /// deadline.
 pub(super) struct Watched {
     shared: Arc<Shared>,
     deadline: Deadline,
-    pool: Arc<Pool>,
     origin: Origin,
     chore: AbortHandle,
     /// The end, good or bad, has been handed out.
@@ -75,7 +82,7 @@ struct Shared {
 
 impl Watched {
     pub(super) fn new(open: Open, deadline: Deadline, origin: Origin) -> Self {
-        let (conn, pool) = (open.lease().conn().clone(), open.lease().pool().clone());
+        let conn = open.lease().conn().clone();
         let shared = Arc::new(Shared {
             open: Mutex::new(Some(open)),
             expired: AtomicBool::new(false),
@@ -92,7 +99,6 @@ impl Watched {
         Self {
             shared,
             deadline,
-            pool,
             origin,
             chore: handle,
             over: false,
@@ -128,8 +134,7 @@ impl Watched {
         match poll {
             Poll::Ready(None) if self.shared.expired.load(Ordering::Acquire) => {
                 self.over = true;
-                let missed = self.deadline.missed(&self.pool, &self.origin, true);
-                Poll::Ready(Some(Err(missed)))
+                Poll::Ready(Some(Err(self.deadline.error(&self.origin, true))))
             }
             poll => poll,
         }
@@ -152,8 +157,10 @@ impl Shared {
     fn expire(&self) {
         // Not dropped under the lock: the end of a lease does much.
         let open = self.lock().take();
-        if open.is_some() {
+        if let Some(open) = open {
             self.expired.store(true, Ordering::Release);
+            // Here, and not when the reader is told: it may have stopped to look.
+            count(open.lease().pool());
             drop(open);
             self.reader.wake();
         }
