@@ -43,8 +43,18 @@ pub(super) struct Open {
     body: Incoming,
     lease: Lease,
     timer: ReadTimer,
+    framing: Framing,
+}
+
+/// What is known, once the head is here, about how the body ends.
+#[derive(Clone, Copy)]
+pub(super) struct Framing {
     /// Whether reading the rest would leave a connection that can be used again.
-    reusable: bool,
+    pub(super) reusable: bool,
+    /// By its status it has no content, whatever comes.
+    pub(super) bodiless: bool,
+    /// The request had no body that could still be on its way.
+    pub(super) request_is_out: bool,
 }
 
 impl UpstreamBody {
@@ -123,12 +133,12 @@ impl UpstreamBody {
 }
 
 impl Open {
-    pub(super) fn new(body: Incoming, lease: Lease, timer: ReadTimer, reusable: bool) -> Self {
+    pub(super) fn new(body: Incoming, lease: Lease, timer: ReadTimer, framing: Framing) -> Self {
         Self {
             body,
             lease,
             timer,
-            reusable,
+            framing,
         }
     }
 
@@ -136,9 +146,22 @@ impl Open {
         &self.lease
     }
 
+    /// Whether a frame has content where there is none. HTTP/1.1 cannot even say it.
+    fn is_surplus(&self, frame: &Frame<Bytes>) -> bool {
+        self.framing.bodiless && frame.data_ref().is_some_and(|data| !data.is_empty())
+    }
+
+    /// Whether what hyper takes for the end is none. A stream that is reset without an error has had
+    /// its whole response only if that was to stop the request (RFC 9113 §8.1).
+    fn is_cut_short(&self) -> bool {
+        let is_reset = self.lease.conn().is_multiplexed() && !self.body.is_end_stream();
+        let is_short = self.body.size_hint().lower() > 0;
+        is_reset && (self.framing.request_is_out || is_short)
+    }
+
     /// The rest is not wanted.
     pub(super) fn leave(self) {
-        self.lease.leave(self.body, self.reusable);
+        self.lease.leave(self.body, self.framing.reusable);
     }
 }
 
@@ -174,6 +197,12 @@ pub(super) fn poll_next(
     };
     open.timer.stop();
     Poll::Ready(match frame {
+        Some(Ok(frame)) if open.is_surplus(&frame) => {
+            if let Some(open) = place.take() {
+                open.leave();
+            }
+            None
+        }
         Some(Ok(frame)) => {
             if frame.is_trailers() {
                 // Nothing comes after them.
@@ -184,9 +213,14 @@ pub(super) fn poll_next(
             Some(Ok(frame))
         }
         Some(Err(error)) => {
-            let error = failure::in_body(error, open.lease.conn());
+            let error = failure::in_body(open.lease.conn()).with_source(error);
             *place = None;
             Some(Err(error))
+        }
+        None if open.is_cut_short() => {
+            let error = failure::in_body(open.lease.conn());
+            *place = None;
+            Some(Err(error.with_detail("the stream was reset before its end")))
         }
         None => {
             complete(place);

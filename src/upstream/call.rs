@@ -19,7 +19,13 @@ use http::{
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Handle, UpstreamBody, body::Open, failure, head::HeadClock, total::Deadline};
+use super::{
+    Handle, UpstreamBody,
+    body::{Framing, Open},
+    failure,
+    head::HeadClock,
+    total::Deadline,
+};
 use crate::{
     config::Timeouts,
     conn::{ReadTimer, RequestBody},
@@ -43,6 +49,8 @@ const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 enum Failure {
     /// Provably not sent: the request is whole.
     Unsent(Request<RequestBody>, Error),
+    /// The upstream is leaving, and has not looked at it (RFC 9113 §6.8).
+    Unseen(Error),
     /// The connection ended before a byte of the response.
     Died(Error),
     Failed(Error),
@@ -116,7 +124,8 @@ impl Call<'_> {
                 again: Some(lease.ticket()),
                 fresh: true,
             };
-            let again = if reused && !died {
+            let shared = lease.conn().is_multiplexed();
+            let again = if (reused || shared) && !died {
                 Replay::of(&request)
             } else {
                 None
@@ -127,12 +136,19 @@ impl Call<'_> {
                     fresh_tries += 1;
                     request = unsent;
                 }
+                Err(Failure::Unseen(error)) => match again {
+                    Some(again) if fresh_tries < FRESH_TRIES => {
+                        fresh_tries += 1;
+                        request = again.into_request();
+                    }
+                    _ => return Err(error),
+                },
                 Err(Failure::Died(error)) => match again {
-                    Some(again) => {
+                    Some(again) if reused => {
                         died = true;
                         request = again.into_request();
                     }
-                    None => return Err(error),
+                    _ => return Err(error),
                 },
                 Err(Failure::Unsent(_, error) | Failure::Failed(error)) => return Err(error),
             }
@@ -169,7 +185,11 @@ impl Call<'_> {
             Poll::Pending => clock.poll_late(cx, conn).map(Err),
         });
         match head.await {
-            Ok(Ok(response)) => Ok(self.begin_body(response, lease, clock.into_timer())),
+            Ok(Ok(response)) => {
+                let request_is_out = clock.upload().is_none();
+                let timer = clock.into_timer();
+                Ok(self.begin_body(response, lease, timer, request_is_out))
+            }
             Ok(Err(mut error)) => match error.take_message() {
                 Some(mut request) => {
                     restore.to(&mut request);
@@ -178,7 +198,13 @@ impl Call<'_> {
                     Err(Failure::Unsent(request, error))
                 }
                 None => {
-                    let error = failure::before_head(error.into_error(), &lease, clock.upload());
+                    let error = error.into_error();
+                    let is_unseen = failure::is_beyond_goaway(&error);
+                    let error = failure::before_head(error, &lease, clock.upload());
+                    if is_unseen {
+                        lease.discard();
+                        return Err(Failure::Unseen(error));
+                    }
                     // Over HTTP/2, what comes on the connection may be another exchange's.
                     let nothing_came = conn.is_multiplexed() || !conn.has_answered();
                     Err(match error.kind() {
@@ -198,6 +224,7 @@ impl Call<'_> {
         response: Response<Incoming>,
         mut lease: Lease,
         timer: ReadTimer,
+        request_is_out: bool,
     ) -> Response<UpstreamBody> {
         let (parts, body) = response.into_parts();
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -205,7 +232,15 @@ impl Call<'_> {
             return Response::from_parts(parts, UpstreamBody::empty());
         }
         lease.keep_for(keep_alive(&parts.headers));
-        let open = Open::new(body, lease, timer, is_reusable(&parts));
+        let framing = Framing {
+            reusable: is_reusable(&parts),
+            bodiless: matches!(
+                parts.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            ),
+            request_is_out,
+        };
+        let open = Open::new(body, lease, timer, framing);
         Response::from_parts(parts, UpstreamBody::new(open, self.deadline))
     }
 }

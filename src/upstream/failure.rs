@@ -35,7 +35,8 @@ pub(super) fn before_head(error: hyper::Error, lease: &Lease, upload: Option<&Up
     } else if upload.is_some_and(Upload::has_failed) {
         (ErrorKind::RequestBody, Phase::Write)
     } else if let Some(reset) = find::<h2::Error>(&error).filter(|error| !error.is_io()) {
-        unprocessed = reset.is_remote() && reset.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let is_refused = reset.reason() == Some(h2::Reason::REFUSED_STREAM);
+        unprocessed = reset.is_remote() && is_refused || is_beyond_goaway(&error);
         (ErrorKind::Reset, Phase::Read)
     } else if error.is_parse() {
         (parse_kind(&error), Phase::Read)
@@ -49,8 +50,14 @@ pub(super) fn before_head(error: hyper::Error, lease: &Lease, upload: Option<&Up
         .with_origin(conn.origin())
         .with_source(error);
     let error = timed_out.into_iter().fold(error, Error::after);
-    // RFC 9113 §8.7: a refused stream has not been looked at.
+    // RFC 9113 §8.7: such a stream has not been looked at.
     if unprocessed { error } else { error.sent() }
+}
+
+/// Whether a GOAWAY says that this stream was not looked at. One that was goes on, or fails with its
+/// socket.
+pub(super) fn is_beyond_goaway(error: &hyper::Error) -> bool {
+    find::<h2::Error>(error).is_some_and(|error| error.is_go_away() && error.is_remote())
 }
 
 /// The upstream let its time pass.
@@ -68,7 +75,7 @@ pub(super) fn late(lease: &Lease, late: Late) -> Error {
 }
 
 /// The body broke off.
-pub(super) fn in_body(error: hyper::Error, conn: &Conn) -> Error {
+pub(super) fn in_body(conn: &Conn) -> Error {
     let kind = match conn.current_order() {
         Order::Drain => ErrorKind::Draining,
         _ => ErrorKind::BodyIncomplete,
@@ -76,7 +83,6 @@ pub(super) fn in_body(error: hyper::Error, conn: &Conn) -> Error {
     Error::new(kind)
         .with_phase(Phase::Read)
         .with_origin(conn.origin())
-        .with_source(error)
         .sent()
 }
 

@@ -3,8 +3,13 @@
 mod aborts;
 mod answers;
 mod bodies;
+mod broken;
 mod clients;
+mod endless;
+mod faults;
 mod http2;
 mod support;
 mod upgrades;
 mod upstreams;
+
+pub(crate) use self::{faults::in_version, support::axum};

@@ -1,12 +1,15 @@
 //! Fronts, and clients that write what they like.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use axum::Router;
+use axum::{BoxError, Router, body::Body};
+use bytes::Bytes;
+use http::{Request, Response};
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
@@ -14,6 +17,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
+use tower::Service;
 use tower_upstream::{Forward, Timeouts, Upstream};
 
 use crate::support::{Received, Server, sized};
@@ -87,11 +91,17 @@ pub(super) fn forward_http1(server: &Server) -> Forward {
     upstream.forward_to(server.uri("/").parse().unwrap())
 }
 
-/// Serves it by axum.
-pub(super) async fn axum(forward: Forward) -> SocketAddr {
+/// Serves it by axum: a `Forward`, or one in a layer.
+pub(crate) async fn axum<S, B>(service: S) -> SocketAddr
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = Router::new().fallback_service(forward);
+    let app = Router::new().fallback_service(service);
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
     address

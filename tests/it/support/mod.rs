@@ -19,8 +19,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+pub(crate) mod client;
 pub(crate) mod dials;
 pub(crate) mod examples;
+pub(crate) mod frames;
+pub(crate) mod peers;
 pub(crate) mod sockets;
 
 /// A server on loopback whose every connection is handed to a script.
