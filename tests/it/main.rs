@@ -24,6 +24,7 @@ mod http2;
 mod http2_ends;
 mod limits;
 mod middleware;
+mod peers;
 mod queue;
 mod reuse;
 mod shutdown;
