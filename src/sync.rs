@@ -2,7 +2,7 @@
 //! `interleavings` can put a model checker's in their place.
 
 pub(crate) use std::sync::{
-    Mutex,
+    Mutex, MutexGuard,
     atomic::{AtomicU8, Ordering},
 };
 

@@ -11,7 +11,7 @@
 
 use std::{
     sync::Arc,
-    task::{Poll, Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use loom::{
@@ -22,12 +22,14 @@ use loom::{
 
 #[path = "../src/conn/mailbox.rs"]
 mod mailbox;
+#[path = "../src/upstream/place.rs"]
+mod place;
 #[path = "../src/conn/upload.rs"]
 mod upload;
 
 mod sync {
     pub(crate) use loom::sync::{
-        Mutex,
+        Mutex, MutexGuard,
         atomic::{AtomicU8, Ordering},
     };
 
@@ -51,6 +53,7 @@ mod sync {
 }
 
 use mailbox::{Mailbox, Order};
+use place::{Expired, Place};
 use sync::Ordering;
 use upload::Upload;
 
@@ -150,6 +153,68 @@ fn the_end_of_an_upload_is_never_missed_by_who_waits_for_it() {
         block_on(std::future::poll_fn(|cx| upload.poll_done(cx)));
         assert!(upload.has_failed(), "and how it ended is told with it");
         sender.join().unwrap();
+    });
+}
+
+/// A body under a deadline, of which nothing more comes.
+fn stalled(place: &mut Option<Letter>, _: &mut Context<'_>) -> Poll<bool> {
+    match place {
+        Some(_) => Poll::Pending,
+        None => Poll::Ready(true),
+    }
+}
+
+#[test]
+fn a_deadline_wakes_the_reader_and_is_never_taken_for_a_good_end() {
+    loom::model(|| {
+        let ended = Arc::new(AtomicUsize::new(0));
+        let place = Arc::new(Place::new(Letter(ended.clone())));
+        let clock = thread::spawn({
+            let place = place.clone();
+            move || place.expire(drop)
+        });
+        assert!(!place.is_over(), "nothing has come to its end");
+        let read = block_on(std::future::poll_fn(|cx| place.poll(cx, stalled)));
+        assert!(matches!(read, Err(Expired)), "what is missing is told");
+        clock.join().unwrap();
+        assert!(!place.is_over(), "nor is it one afterwards");
+        assert_eq!(ended.load(Ordering::SeqCst), 1, "and the lease has ended");
+    });
+}
+
+#[test]
+fn a_last_piece_that_comes_at_the_deadline_is_whole_or_missing_and_never_both() {
+    loom::model(|| {
+        let ended = Arc::new(AtomicUsize::new(0));
+        let place = Arc::new(Place::new(Letter(ended.clone())));
+        let clock = thread::spawn({
+            let place = place.clone();
+            move || place.expire(drop)
+        });
+        let read = block_on(std::future::poll_fn(|cx| {
+            place.poll(cx, |place, _| Poll::Ready(place.take().is_some()))
+        }));
+        match read {
+            Ok(whole) => assert!(whole && place.is_over(), "all has come, and in time"),
+            Err(Expired) => assert!(!place.is_over(), "it was too late"),
+        }
+        clock.join().unwrap();
+        assert_eq!(ended.load(Ordering::SeqCst), 1, "the lease ends once");
+    });
+}
+
+#[test]
+fn a_reader_that_leaves_at_the_deadline_leaves_nothing_behind() {
+    loom::model(|| {
+        let ended = Arc::new(AtomicUsize::new(0));
+        let place = Arc::new(Place::new(Letter(ended.clone())));
+        let clock = thread::spawn({
+            let place = place.clone();
+            move || place.expire(drop)
+        });
+        drop(place.take());
+        clock.join().unwrap();
+        assert_eq!(ended.load(Ordering::SeqCst), 1, "the lease ends once");
     });
 }
 

@@ -127,7 +127,7 @@ impl UpstreamBody {
     fn with_open<R>(&self, look: impl FnOnce(Option<&Open>) -> R) -> R {
         match &self.state {
             State::Own(open) => look(open.as_ref()),
-            State::Watched(watched) => look(watched.lock().as_ref()),
+            State::Watched(watched) => watched.with_open(look),
         }
     }
 }

@@ -29,6 +29,7 @@ mod builder;
 mod call;
 mod failure;
 mod head;
+mod place;
 mod protocol;
 mod total;
 mod tunnel;

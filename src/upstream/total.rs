@@ -1,11 +1,8 @@
 //! The `total` timeout once the head is here: it must also end a body that nobody polls.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -13,12 +10,14 @@ use bytes::Bytes;
 use futures_util::{
     FutureExt,
     future::{AbortHandle, abortable},
-    task::AtomicWaker,
 };
 use http_body::Frame;
 use tokio::time::{Instant, sleep_until};
 
-use super::body::{Open, poll_next};
+use super::{
+    body::{Open, poll_next},
+    place::{Expired, Place},
+};
 use crate::{
     error::{Error, ErrorKind, Phase},
     origin::Origin,
@@ -63,106 +62,79 @@ fn count(pool: &Pool) {
     pool.count(|stats| stats.timed_out_total += 1);
 }
 
+/// Takes the body away. Counted here, and not when the reader is told: it may have stopped to look.
+fn expire(place: &Place<Open>) {
+    place.expire(|open| count(open.lease().pool()));
+}
+
 /// A body that its reader shares with a chore of its connection's driver, which takes it away at the
 /// deadline.
 pub(super) struct Watched {
-    shared: Arc<Shared>,
+    /// Taken away, its lease is dropped unfinished, which closes the connection or resets the stream.
+    place: Arc<Place<Open>>,
     deadline: Deadline,
     origin: Origin,
     chore: AbortHandle,
-    /// The end, good or bad, has been handed out.
-    over: bool,
-}
-
-struct Shared {
-    open: Mutex<Option<Open>>,
-    expired: AtomicBool,
-    reader: AtomicWaker,
+    /// The deadline was missed, and that has been told.
+    told: bool,
 }
 
 impl Watched {
     pub(super) fn new(open: Open, deadline: Deadline, origin: Origin) -> Self {
         let conn = open.lease().conn().clone();
-        let shared = Arc::new(Shared {
-            open: Mutex::new(Some(open)),
-            expired: AtomicBool::new(false),
-            reader: AtomicWaker::new(),
-        });
-        let watched = Arc::downgrade(&shared);
+        let place = Arc::new(Place::new(open));
+        let watched = Arc::downgrade(&place);
         let (chore, handle) = abortable(async move {
             sleep_until(deadline.at).await;
-            if let Some(shared) = watched.upgrade() {
-                shared.expire();
+            if let Some(place) = watched.upgrade() {
+                expire(&place);
             }
         });
         conn.run(chore.map(|_aborted| ()));
         Self {
-            shared,
+            place,
             deadline,
             origin,
             chore: handle,
-            over: false,
+            told: false,
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        self.shared.lock()
+    pub(super) fn with_open<R>(&self, look: impl FnOnce(Option<&Open>) -> R) -> R {
+        self.place.with(look)
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.over || (self.lock().is_none() && !self.shared.expired.load(Ordering::Acquire))
+        self.told || self.place.is_over()
     }
 
     pub(super) fn take(&mut self) -> Option<Open> {
-        self.lock().take()
+        self.place.take()
     }
 
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if self.over {
+        if self.told {
             return Poll::Ready(None);
         }
-        // Before the look, so that what happens after it is not missed.
-        self.shared.reader.register(cx.waker());
         // The driver may have ended before the deadline, and what it had read still be here.
         if self.deadline.at <= Instant::now() {
-            self.shared.expire();
+            expire(&self.place);
         }
-        let poll = poll_next(&mut self.lock(), cx);
-        match poll {
-            Poll::Ready(None) if self.shared.expired.load(Ordering::Acquire) => {
-                self.over = true;
-                Poll::Ready(Some(Err(self.deadline.error(&self.origin, true))))
+        Poll::Ready(match ready!(self.place.poll(cx, poll_next)) {
+            Ok(frame) => frame,
+            Err(Expired) => {
+                self.told = true;
+                Some(Err(self.deadline.error(&self.origin, true)))
             }
-            poll => poll,
-        }
+        })
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
         self.chore.abort();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes the body away; its lease, dropped unfinished, closes the connection or resets the
-    /// stream.
-    fn expire(&self) {
-        // Not dropped under the lock: the end of a lease does much.
-        let open = self.lock().take();
-        if let Some(open) = open {
-            self.expired.store(true, Ordering::Release);
-            // Here, and not when the reader is told: it may have stopped to look.
-            count(open.lease().pool());
-            drop(open);
-            self.reader.wake();
-        }
     }
 }
