@@ -18,37 +18,9 @@ use tokio::{
 };
 use tower_upstream::{Limits, RemainderPolicy, Timeouts, Upstream};
 
-use crate::support::{Peer, Server, chunked, dials::Dials, eventually, sized, sockets};
-
-/// Numbers that look random, the same for the same seed (Steele, Lea, Flood: SplitMix64).
-#[derive(Clone)]
-struct Random(u64);
-
-impl Random {
-    /// From `CHURN_SEED`, or else from the clock; printed either way.
-    fn from_env() -> Self {
-        let seed = std::env::var("CHURN_SEED").ok();
-        let seed = seed.and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-            let now = std::time::SystemTime::now();
-            let since = now.duration_since(std::time::UNIX_EPOCH);
-            since.map_or(1, |since| u64::from(since.subsec_nanos()))
-        });
-        eprintln!("CHURN_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
-
-    fn index(&mut self, n: usize) -> usize {
-        usize::try_from(self.below(n as u64)).unwrap()
-    }
-}
+use crate::support::{
+    Peer, Server, chunked, dials::Dials, eventually, random::Random, sized, sockets,
+};
 
 /// Does what the path says: answers in many ways, stalls, closes, resets.
 async fn behave(mut peer: Peer) -> io::Result<()> {
@@ -175,14 +147,14 @@ impl Churn {
 }
 
 async fn churn(requests: u64) {
-    let mut random = Random::from_env();
+    let mut random = Random::from_env("CHURN_SEED");
     for cap in [1, 2, 8, 64] {
         let churn = Arc::new(Churn::new(cap, 4).await);
         // At small caps an upstream that stalls holds up all the others.
         let requests = requests * cap.min(8) as u64 / 8;
         stream::iter(0..requests.max(100))
             .for_each_concurrent(3 * cap, |_| {
-                let (churn, random) = (churn.clone(), Random(random.below(u64::MAX)));
+                let (churn, random) = (churn.clone(), random.split());
                 async move {
                     let request = async move { churn.request(random).await };
                     tokio::spawn(request).await.unwrap();
@@ -207,7 +179,7 @@ async fn nothing_wears_out_in_two_hundred_thousand_requests() {
 /// Upstreams close idle connections at random, and now and then all of them at once, as one that
 /// restarts does: no idempotent request fails, no POST comes twice.
 async fn closing_at_random(requests: u64) {
-    let mut random = Random::from_env();
+    let mut random = Random::from_env("CHURN_SEED");
     let seen = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
     let posts = seen.clone();
     let seed = random.below(u64::MAX);
@@ -215,7 +187,7 @@ async fn closing_at_random(requests: u64) {
     let server = Server::start(move |mut peer| {
         let posts = posts.clone();
         let mut restarted = restarted.clone();
-        let mut random = Random(seed.wrapping_add(peer.number as u64));
+        let mut random = Random::new(seed.wrapping_add(peer.number as u64));
         async move {
             restarted.mark_unchanged();
             let mut idle = false;

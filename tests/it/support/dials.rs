@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::{Future, ready},
+    future::{Future, pending, ready},
     io,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -42,6 +42,15 @@ pub(crate) struct Dials {
     open: Arc<Open>,
     /// Sockets, from before the dial until after the close.
     sockets: Arc<Counts>,
+}
+
+/// What becomes of a dial before it gets anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Open,
+    Refused,
+    /// Nothing ever comes back.
+    Lost,
 }
 
 /// The ends that the upstream's side of a dial has, one by one.
@@ -118,6 +127,20 @@ impl Dials {
                 Ok(())
             }
         })
+    }
+
+    /// The same, where a dial is let through.
+    pub(crate) fn gated(self, gate: impl Fn(&Uri) -> Gate + Send + Sync + 'static) -> Self {
+        let open = self.open;
+        let gated = move |uri| match gate(&uri) {
+            Gate::Open => open(uri),
+            Gate::Refused => Box::pin(ready(Err(io::ErrorKind::ConnectionRefused.into()))),
+            Gate::Lost => Box::pin(pending()),
+        };
+        Self {
+            open: Arc::new(gated),
+            sockets: self.sockets,
+        }
     }
 
     /// A handle to be that dials with this.

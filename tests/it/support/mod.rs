@@ -24,6 +24,7 @@ pub(crate) mod dials;
 pub(crate) mod examples;
 pub(crate) mod frames;
 pub(crate) mod peers;
+pub(crate) mod random;
 pub(crate) mod sockets;
 
 /// A server on loopback whose every connection is handed to a script.
