@@ -7,6 +7,7 @@
 
 mod bodies;
 mod calls;
+mod python;
 mod websocket;
 
 use std::{
