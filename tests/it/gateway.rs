@@ -37,15 +37,6 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
 }
 
-/// A program of the folder `examples`.
-pub(crate) fn example(name: &str) -> Command {
-    // Cargo builds the examples with the tests, beside the tests' own folder.
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.set_file_name("examples");
-    Command::new(path.join(name))
-}
-
 impl Gateway {
     pub(crate) async fn start(flags: &[&str]) -> Self {
         let mut process = Self::command(flags)

@@ -1,6 +1,6 @@
 //! `examples/tonic_service`, as a user runs it.
 
-use crate::gateway::example;
+use crate::support::examples::example;
 
 #[tokio::test]
 async fn the_example_calls_both_upstreams_and_stops() {
