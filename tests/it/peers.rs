@@ -4,3 +4,4 @@ mod churn;
 mod nginx;
 mod python;
 mod support;
+mod tools;

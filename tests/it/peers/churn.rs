@@ -25,9 +25,10 @@ const CAP: usize = 4;
 /// Clients that ask one request after the other until they are told to stop.
 struct Load {
     upstream: Upstream,
-    clients: JoinSet<usize>,
+    address: SocketAddr,
+    clients: JoinSet<()>,
     is_over: Arc<AtomicBool>,
-    peak: Arc<AtomicUsize>,
+    answered: Arc<AtomicUsize>,
 }
 
 impl Load {
@@ -37,42 +38,54 @@ impl Load {
         let upstream = in_version(Upstream::builder().limits(limits), version);
         let forward = upstream.forward_to(format!("http://{address}").parse().unwrap());
         let front = axum(forward).await;
-        let (is_over, peak) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let (is_over, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let mut clients = JoinSet::new();
         for _ in 0..CLIENTS {
-            let (is_over, peak) = (is_over.clone(), peak.clone());
+            let (is_over, answered) = (is_over.clone(), answered.clone());
             clients.spawn(async move {
                 let mut client = Client::connect(front, Version::HTTP_11).await;
-                let mut count = 0;
-                while !is_over.load(Ordering::Relaxed) {
+                for round in 0.. {
                     let answer = client.ask(Request::get("/page.txt"), "").await;
-                    assert_eq!(answer.head.status, 200, "{count}: {answer:?}");
-                    assert_eq!(answer.body, "hello", "{count}");
-                    peak.fetch_max(sockets::connected_to(address), Ordering::Relaxed);
-                    sleep(pause(count)).await;
-                    count += 1;
+                    assert_eq!(answer.head.status, 200, "{round}: {answer:?}");
+                    assert_eq!(answer.body, "hello", "{round}");
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    if is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    sleep(pause(round)).await;
                 }
-                usize::try_from(count).unwrap()
             });
         }
         Self {
             upstream,
+            address,
             clients,
             is_over,
-            peak,
+            answered,
         }
     }
 
-    /// Ends it. Every request of every client was answered well; says how many there were.
-    async fn end(mut self) -> (usize, Upstream) {
-        self.is_over.store(true, Ordering::Relaxed);
-        let mut count = 0;
-        while let Some(client) = self.clients.join_next().await {
-            count += client.unwrap();
+    /// Waits until so many more have been answered, all well and within the cap.
+    async fn go_on(&mut self, more: usize) {
+        let enough = self.answered.load(Ordering::Relaxed) + more;
+        while self.answered.load(Ordering::Relaxed) < enough {
+            let sockets = sockets::connected_to(self.address);
+            assert!(sockets <= CAP, "the cap holds: {sockets}");
+            // None ends by itself.
+            if let Some(end) = self.clients.try_join_next() {
+                end.unwrap();
+            }
+            sleep(Duration::from_millis(2)).await;
         }
-        let peak = self.peak.load(Ordering::Relaxed);
-        assert!(peak <= CAP, "the cap holds: {peak}");
-        (count, self.upstream)
+    }
+
+    /// Ends it, and hands out its handle.
+    async fn end(mut self) -> Upstream {
+        self.is_over.store(true, Ordering::Relaxed);
+        while let Some(end) = self.clients.join_next().await {
+            end.unwrap();
+        }
+        self.upstream
     }
 }
 
@@ -83,10 +96,9 @@ fn about_a_second(round: u64) -> Duration {
 }
 
 async fn meet_what_is_being_closed(address: SocketAddr, version: Version) {
-    let load = Load::start(address, version, about_a_second).await;
-    sleep(Duration::from_secs(6)).await;
-    let (count, upstream) = load.end().await;
-    assert!(count >= 2 * CLIENTS, "{count} requests");
+    let mut load = Load::start(address, version, about_a_second).await;
+    load.go_on(6 * CLIENTS).await;
+    let upstream = load.end().await;
     sleep(Duration::from_millis(1500)).await;
     let next = upstream.get(format!("http://{address}/page.txt")).await;
     assert_eq!(next.unwrap().status(), 200);
@@ -122,15 +134,10 @@ async fn f8_no_request_fails_where_nginx_closes_after_so_many() {
             return;
         };
         nginx.file("page.txt", "hello");
-        let load = Load::start(nginx.address(version), version, |_| Duration::ZERO).await;
-        sleep(Duration::from_secs(2)).await;
-        let (count, upstream) = load.end().await;
-        let opened = usize::try_from(upstream.stats().opened).unwrap();
-        assert!(
-            opened >= count / most,
-            "{opened} connections for {count} requests"
-        );
-        assert!(count > 3 * CLIENTS, "{count} requests");
+        let mut load = Load::start(nginx.address(version), version, |_| Duration::ZERO).await;
+        load.go_on(500).await;
+        let opened = load.end().await.stats().opened;
+        assert!(opened >= 500 / most, "{opened} connections");
     }
 }
 
@@ -141,18 +148,17 @@ async fn h4_no_request_fails_while_nginx_restarts_its_workers() {
     };
     nginx.file("page.txt", "hello");
     for version in [Version::HTTP_11, Version::HTTP_2] {
-        let load = Load::start(nginx.address(version), version, |_| Duration::ZERO).await;
+        let mut load = Load::start(nginx.address(version), version, |_| Duration::ZERO).await;
         for _ in 0..4 {
-            sleep(Duration::from_millis(500)).await;
+            load.go_on(50).await;
+            let opened = load.upstream.stats().opened;
             nginx.process.signal("HUP");
+            // The old worker has gone once there is a connection to the new.
+            while load.upstream.stats().opened == opened {
+                load.go_on(1).await;
+            }
         }
-        sleep(Duration::from_millis(500)).await;
-        let (count, upstream) = load.end().await;
-        assert!(count > CLIENTS, "{count} requests");
-        assert!(
-            upstream.stats().opened > 1,
-            "workers have come and gone: {}",
-            nginx.process.log()
-        );
+        load.go_on(50).await;
+        load.end().await;
     }
 }

@@ -122,11 +122,6 @@ impl Process {
     pub(crate) fn signal(&self, name: &str) {
         assert!(kill(name, &self.pid().to_string()), "it is running");
     }
-
-    /// What the peer has said.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.folder.0.join("stderr")).unwrap()
-    }
 }
 
 impl Drop for Process {
