@@ -6,9 +6,13 @@ mod bodies;
 mod broken;
 mod clients;
 mod endless;
+mod ends;
 mod faults;
+mod hostile;
 mod http2;
+mod pairs;
 mod support;
+mod trailers;
 mod upgrades;
 mod upstreams;
 

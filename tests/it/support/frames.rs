@@ -135,6 +135,12 @@ pub(crate) async fn accept(socket: &mut TcpStream) -> io::Result<()> {
     socket.write_all(&frame(SETTINGS, 0, 0, "")).await
 }
 
+/// Begins a connection on a client's side.
+pub(crate) async fn connect(socket: &mut TcpStream) -> io::Result<()> {
+    socket.write_all(PREFACE).await?;
+    socket.write_all(&frame(SETTINGS, 0, 0, "")).await
+}
+
 /// The next frame that is not about the connection; what is, is answered.
 pub(crate) async fn next(socket: &mut TcpStream) -> io::Result<Option<Frame>> {
     while let Some(received) = read(socket).await? {
