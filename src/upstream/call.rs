@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Handle, UpstreamBody,
+    allowed::Allowed,
     body::{Framing, Open},
     failure,
     head::HeadClock,
@@ -168,6 +169,7 @@ impl Call<'_> {
             deadline.tell(request.headers_mut());
         }
         let conn = lease.conn();
+        let allowed = Allowed::by(request.headers());
         let restore = Restore::of(&request);
         let (response, timer) = match conn.send(request, self.timeouts.write) {
             Ok(sent) => sent,
@@ -188,6 +190,9 @@ impl Call<'_> {
             Ok(Ok(response)) => {
                 let request_is_out = clock.upload().is_none();
                 let timer = clock.into_timer();
+                if let Some(fault) = allowed.fault(&response) {
+                    return Err(Failure::Failed(failure::no_answer(lease, fault)));
+                }
                 Ok(self.begin_body(response, lease, timer, request_is_out))
             }
             Ok(Err(mut error)) => match error.take_message() {

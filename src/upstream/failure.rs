@@ -37,7 +37,13 @@ pub(super) fn before_head(error: hyper::Error, lease: &Lease, upload: Option<&Up
     } else if let Some(reset) = find::<h2::Error>(&error).filter(|error| !error.is_io()) {
         let is_refused = reset.reason() == Some(h2::Reason::REFUSED_STREAM);
         unprocessed = reset.is_remote() && is_refused || is_beyond_goaway(&error);
-        (ErrorKind::Reset, Phase::Read)
+        // It is ours where the upstream has broken HTTP/2's rules.
+        let kind = if reset.is_library() {
+            ErrorKind::Protocol
+        } else {
+            ErrorKind::Reset
+        };
+        (kind, Phase::Read)
     } else if error.is_parse() {
         (parse_kind(&error), Phase::Read)
     } else if error.is_user() && find::<io::Error>(&error).is_none() && !is_dispatch_gone(&error) {
@@ -58,6 +64,18 @@ pub(super) fn before_head(error: hyper::Error, lease: &Lease, upload: Option<&Up
 /// socket.
 pub(super) fn is_beyond_goaway(error: &hyper::Error) -> bool {
     find::<h2::Error>(error).is_some_and(|error| error.is_go_away() && error.is_remote())
+}
+
+/// What came is HTTP, and no answer to the request.
+pub(super) fn no_answer(lease: Lease, fault: &'static str) -> Error {
+    let error = Error::new(ErrorKind::Protocol)
+        .with_detail(fault)
+        .with_phase(Phase::Read)
+        .with_origin(lease.conn().origin())
+        .sent();
+    // Before the response, whose end would have hyper look for more on the connection.
+    drop(lease);
+    error
 }
 
 /// The upstream let its time pass.

@@ -23,6 +23,7 @@ use crate::{
     stats::{Drained, Stats},
 };
 
+mod allowed;
 mod at;
 mod body;
 mod builder;

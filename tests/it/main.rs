@@ -26,6 +26,7 @@ mod http2_ends;
 mod isolation;
 mod limits;
 mod middleware;
+mod no_answer;
 mod peers;
 mod poison;
 mod queue;
