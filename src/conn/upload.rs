@@ -72,9 +72,10 @@ impl Upload {
     /// Ready once nobody waits for the response.
     pub(super) fn poll_given_up(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.sender.register(cx.waker());
-        match self.end.load(Ordering::Acquire) == End::GivenUp as u8 {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        if self.end.load(Ordering::Acquire) == End::GivenUp as u8 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     }
 
