@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use axum::{
     Router,
     extract::{ConnectInfo, State},
+    http::Uri,
     response::IntoResponse,
     routing::get,
 };
@@ -19,7 +20,7 @@ use crate::{args::Options, metrics::metrics, stats::stats};
 /// What `GET /` does.
 #[derive(Clone)]
 pub(crate) struct Join {
-    pub(crate) urls: Vec<String>,
+    pub(crate) urls: Vec<Uri>,
     pub(crate) truncate: Option<Truncate>,
     pub(crate) format: Format,
     pub(crate) order: Order,
