@@ -7,6 +7,7 @@
 
 mod bodies;
 mod calls;
+mod memory;
 mod python;
 mod websocket;
 

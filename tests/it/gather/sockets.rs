@@ -12,7 +12,7 @@ use tower_upstream::{Gather, Limits, RemainderPolicy, Timeouts, Upstream};
 
 use super::support::{next, read};
 use crate::{
-    support::{Server, chunked, eventually, sized, sockets},
+    support::{Server, chunked, dials::Dials, eventually, sized, sockets},
     wire::{Client, serve},
 };
 
@@ -43,19 +43,19 @@ async fn the_whole_takes_as_long_as_its_slowest_leg() {
     })
     .await;
     let upstream = capped(10);
-    let uris = [150, 200, 250, 300, 350].map(|millis| server.uri(&format!("/{millis}")));
+    let uris = [50, 100, 150, 200, 250].map(|millis| server.uri(&format!("/{millis}")));
     let started = Instant::now();
     let mut body = Gather::get(&uris).send(&upstream).await.into_body();
-    assert_eq!(next(&mut body).await.unwrap(), "00150");
+    assert_eq!(next(&mut body).await.unwrap(), "00050");
     let first = started.elapsed();
     let rest = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
     let all = started.elapsed();
-    assert_eq!(rest, "\n\n00200\n\n00250\n\n00300\n\n00350");
+    assert_eq!(rest, "\n\n00100\n\n00150\n\n00200\n\n00250");
     assert!(
         first < all.mul_f64(0.8),
         "the first text came after {first:?} of {all:?}"
     );
-    let sum = Duration::from_millis(150 + 200 + 250 + 300 + 350);
+    let sum = Duration::from_millis(50 + 100 + 150 + 200 + 250);
     assert!(
         all < sum.mul_f64(0.7),
         "all took {all:?}, one after the other take {sum:?}"
@@ -145,6 +145,32 @@ async fn each_fault_is_told_in_its_place_and_names_no_address() {
     ];
     let response = Gather::get(uris).send(&upstream).await;
     assert_eq!(read(response).await, expected.join("\n\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gather_that_is_dropped_has_freed_every_connection_100_ms_later() {
+    let dials = Dials::to(async |mut peer| {
+        while let Some(request) = peer.request().await? {
+            if request.path() == "/0" {
+                peer.write(sized("first")).await?;
+            } else {
+                peer.write("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nbegun")
+                    .await?;
+            }
+        }
+        Ok(())
+    });
+    let upstream = dials.builder().build().unwrap();
+    let uris = (0..4).map(|n| format!("http://in.process/{n}"));
+    let mut body = Gather::get(uris).send(&upstream).await.into_body();
+    assert!(next(&mut body).await.unwrap().starts_with("first"));
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(upstream.stats().total.in_use, 3, "three are being read");
+    drop(body);
+    sleep(Duration::from_millis(100)).await;
+    let total = upstream.stats().total;
+    assert_eq!((total.in_use, total.closing), (0, 0));
+    assert_eq!(dials.open(), 1, "the one that was read whole is kept");
 }
 
 #[tokio::test]
