@@ -168,7 +168,7 @@ async fn under_h2load_all_succeed_and_the_origin_never_sees_more_sockets_than_th
         let load = run(&program, &arguments);
         let (mut load, mut peak) = (std::pin::pin!(load), 0);
         let text = loop {
-            match timeout(Duration::from_millis(5), &mut load).await {
+            match timeout(Duration::from_millis(20), &mut load).await {
                 Ok(text) => break text,
                 Err(_) => peak = peak.max(sockets::of_process_to(gateway.pid(), address)),
             }
