@@ -183,7 +183,10 @@ where
         match &self.state {
             State::Inner { body, cut } => {
                 let hint = body.size_hint();
-                let hint = cut.as_ref().map_or(hint, |cut| cut.size_hint(&hint));
+                let hint = match cut {
+                    Some(cut) => cut.size_hint(&hint),
+                    None => hint,
+                };
                 if self.mark.is_some() {
                     return at_least(hint.lower());
                 }
