@@ -87,7 +87,7 @@ struct Driver<H> {
 impl<H> Driver<H> {
     /// Finishes what an exchange has left. True when hyper must be polled again.
     fn tend(&mut self, cx: &mut Context<'_>) -> bool {
-        for work in self.guard.conn.driver.take() {
+        while let Some(work) = self.guard.conn.driver.next() {
             match work {
                 Work::Finish(parked) => self.parked = Some(parked),
                 Work::Run(chore) => self.chores.push(chore),

@@ -225,7 +225,7 @@ impl Driver {
 
     /// Takes on what was left: each rest on its own, since they share nothing but the socket.
     fn tend(&mut self) {
-        for work in self.guard.conn.driver.take() {
+        while let Some(work) = self.guard.conn.driver.next() {
             match work {
                 Work::Finish(parked) => self.running.push(finish(parked).boxed()),
                 Work::Run(chore) => self.running.push(chore),

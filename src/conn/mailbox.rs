@@ -3,15 +3,15 @@
 //! It takes its locks and wakers from `crate::sync`, so that a test can try every interleaving of the
 //! threads that use it.
 
-use std::{mem, sync::PoisonError, task::Waker};
+use std::{collections::VecDeque, sync::PoisonError, task::Waker};
 
 use crate::sync::{AtomicU8, AtomicWaker, Mutex, Ordering};
 
 /// Work left to one reader, and its orders. What is left once the reader has ended comes back.
 #[derive(Debug)]
 pub(super) struct Mailbox<T> {
-    /// `None` once the reader has ended.
-    work: Mutex<Option<Vec<T>>>,
+    /// `None` once the reader has ended. It keeps its room, since work comes with every exchange.
+    work: Mutex<Option<VecDeque<T>>>,
     order: AtomicU8,
     reader: AtomicWaker,
 }
@@ -32,7 +32,7 @@ pub(crate) enum Order {
 impl<T> Mailbox<T> {
     pub(super) fn new() -> Self {
         Self {
-            work: Mutex::new(Some(Vec::new())),
+            work: Mutex::new(Some(VecDeque::new())),
             order: AtomicU8::new(Order::Run as u8),
             reader: AtomicWaker::new(),
         }
@@ -44,7 +44,7 @@ impl<T> Mailbox<T> {
         let Some(all) = &mut *place else {
             return Some(work);
         };
-        all.push(work);
+        all.push_back(work);
         drop(place);
         self.reader.wake();
         None
@@ -70,14 +70,14 @@ impl<T> Mailbox<T> {
         self.reader.register(reader);
     }
 
-    /// What was left since the last look.
-    pub(super) fn take(&self) -> Vec<T> {
+    /// The oldest of what was left and is not taken yet.
+    pub(super) fn next(&self) -> Option<T> {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        work.as_mut().map(mem::take).unwrap_or_default()
+        work.as_mut()?.pop_front()
     }
 
     /// The reader ends: what it has not taken is the caller's, and nothing is left to it any more.
-    pub(super) fn close(&self) -> Vec<T> {
+    pub(super) fn close(&self) -> VecDeque<T> {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         work.take().unwrap_or_default()
     }
