@@ -312,6 +312,10 @@ impl Pool {
     }
 
     fn perform(self: &Arc<Self>, actions: Actions<Arc<Conn>, Answer>, dial_error: Option<&Error>) {
+        // As most often, when a connection is taken or given back.
+        if actions.is_empty() {
+            return;
+        }
         // Destructured, so that a new action cannot be forgotten here.
         let Actions {
             grants,

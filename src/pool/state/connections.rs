@@ -177,8 +177,7 @@ impl<C: Clone, W> State<C, W> {
         out: &mut Actions<C, W>,
     ) -> Option<Instant> {
         let conn = self.conn_mut(id)?;
-        // One that is in use is looked at again when it becomes idle.
-        conn.check_at = conn.is_idle().then(|| conn.expires_at());
+        conn.check_at = conn.next_look(now);
         let at = conn.check_at?;
         if at > now {
             return Some(at);

@@ -42,6 +42,9 @@ const AVAILABLE: usize = 0;
 /// In a connection's links: the pool's idle connections, least recently used first.
 const IDLE: usize = 1;
 
+/// A connection in use is not looked at more often than this, however short its idle timeout.
+const LEAST_LOOK: Duration = Duration::from_secs(1);
+
 /// A request's place in the order in which requests came. It keeps it for as long as it lives,
 /// through as many connections as it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,6 +141,27 @@ pub(crate) struct Actions<C, W> {
     pub(crate) quiet: bool,
 }
 
+impl<C, W> Actions<C, W> {
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self {
+            grants,
+            refusals,
+            dials,
+            closes,
+            aborts,
+            checks,
+            quiet,
+        } = self;
+        grants.is_empty()
+            && refusals.is_empty()
+            && dials.is_empty()
+            && closes.is_empty()
+            && aborts.is_empty()
+            && checks.is_empty()
+            && !quiet
+    }
+}
+
 impl<C, W> Default for Actions<C, W> {
     fn default() -> Self {
         Self {
@@ -203,6 +227,18 @@ impl<C> Conn<C> {
 
     fn is_aged(&self, now: Instant) -> bool {
         self.ages_at.is_some_and(|at| at <= now)
+    }
+
+    /// When its driver should look next whether its time is over. In use it is looked at all the
+    /// same, when it would be over had it become idle now: so that the driver of a busy connection
+    /// need not be told after every exchange.
+    fn next_look(&self, now: Instant) -> Option<Instant> {
+        if self.is_idle() {
+            return Some(self.expires_at());
+        }
+        let look = now + self.idle_for.max(LEAST_LOOK);
+        let ages_at = self.ages_at.filter(|at| *at > now);
+        (self.station == Station::Ready).then(|| ages_at.map_or(look, |at| at.min(look)))
     }
 
     /// When it is closed if nobody uses it until then.
