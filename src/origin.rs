@@ -31,6 +31,8 @@ pub struct Origin {
     /// As it came: its host is compared without regard to case, and `port` has its port.
     /// Kept whole because cloning it only counts a reference.
     authority: Authority,
+    /// How much of it is the host. It holds no credentials, so the host comes first.
+    host_len: usize,
     port: u16,
 }
 
@@ -60,17 +62,17 @@ impl Origin {
                 )));
             }
         };
-        let (host, port) = (authority.host(), authority.port_u16());
-        if authority.as_str().contains('@') {
+        if authority.as_str().as_bytes().contains(&b'@') {
             // Not shown: this is where a password would stand.
             return Err(invalid(
                 "the URI holds credentials: send them in an Authorization header instead",
             ));
         }
+        let (host, port) = split_port(authority.as_str());
         if host.is_empty() || host == "[]" {
             return Err(invalid("the URI's host is empty"));
         }
-        let port = match (port, &authority.as_str()[host.len()..]) {
+        let port = match (port_number(port), port) {
             (Some(port), _) if port > 0 => port,
             // RFC 3986 §3.2.3: an empty port is the default one.
             (None, "" | ":") => default_port(https),
@@ -83,6 +85,7 @@ impl Origin {
         Ok(Self {
             https,
             authority: authority.clone(),
+            host_len: host.len(),
             port,
         })
     }
@@ -96,7 +99,7 @@ impl Origin {
     /// The host's name or address as it was written; an IPv6 address stands in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
-        self.authority.host()
+        &self.authority.as_str()[..self.host_len]
     }
 
     /// The port; where the URI had none, the scheme's own.
@@ -176,6 +179,21 @@ impl Key {
             ..*self
         }
     }
+}
+
+/// The host, and the colon with what follows it. An IPv6 address has colons within its brackets.
+fn split_port(authority: &str) -> (&str, &str) {
+    let bytes = authority.as_bytes();
+    let address = bytes.iter().position(|byte| *byte == b']').unwrap_or(0);
+    let colon = bytes[address..].iter().position(|byte| *byte == b':');
+    authority.split_at(colon.map_or(bytes.len(), |colon| address + colon))
+}
+
+/// The number behind the colon.
+fn port_number(port: &str) -> Option<u16> {
+    let digits = port.strip_prefix(':')?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
 }
 
 const fn default_port(https: bool) -> u16 {
@@ -292,6 +310,8 @@ mod tests {
             ("http://u:secret@a/", "holds credentials"),
             ("http://a:0/", "a:0 is not one"),
             ("http://a:99999/", "a:99999 is not one"),
+            ("http://a:+80/", "a:+80 is not one"),
+            ("http://[::1]:0/", "[::1]:0 is not one"),
             ("secret@a", "is not an absolute URI"),
         ] {
             let error = parse(uri).unwrap_err();

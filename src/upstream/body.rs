@@ -59,11 +59,10 @@ pub(super) struct Framing {
 
 impl UpstreamBody {
     pub(super) fn new(open: Open, deadline: Option<Deadline>) -> Self {
-        let origin = open.lease.conn().origin().clone();
         let mut open = Some(open);
         complete_at_end(&mut open);
         let state = match (open, deadline) {
-            (Some(open), Some(deadline)) => State::Watched(Watched::new(open, deadline, origin)),
+            (Some(open), Some(deadline)) => State::Watched(Watched::new(open, deadline)),
             (open, _) => State::Own(open),
         };
         Self { state }

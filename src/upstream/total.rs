@@ -80,7 +80,8 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(open: Open, deadline: Deadline, origin: Origin) -> Self {
+    pub(super) fn new(open: Open, deadline: Deadline) -> Self {
+        let origin = open.lease().conn().origin().clone();
         let conn = open.lease().conn().clone();
         let place = Arc::new(Place::new(open));
         let watched = Arc::downgrade(&place);
