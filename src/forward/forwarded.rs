@@ -1,8 +1,9 @@
 //! What the upstream is told of the client: `Forwarded` (RFC 7239) and the `X-Forwarded-*` that
 //! came before it.
 
-use std::net::IpAddr;
+use std::{fmt, io::Write as _, net::IpAddr, ops::Range};
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{Entry, FORWARDED},
@@ -37,10 +38,12 @@ pub(super) struct Client<'a> {
     pub(super) is_https: bool,
 }
 
+/// Enough for what an element of `Forwarded` has beside the host.
+const ROOM: usize = 96;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REAL_IP: &str = "x-real-ip";
 
 impl ForwardedHeaders {
     pub(super) fn apply(self, headers: &mut HeaderMap, client: Client<'_>) {
@@ -49,24 +52,19 @@ impl ForwardedHeaders {
                 remove(headers);
                 client.append(headers);
             }
-            Self::Append => client.append(headers),
-            Self::Keep => {}
+            Self::Append => {
+                client.append(headers);
+                join_all(headers);
+            }
+            Self::Keep => join_all(headers),
             Self::Remove => remove(headers),
-        }
-        for name in [
-            FORWARDED,
-            X_FORWARDED_FOR,
-            X_FORWARDED_HOST,
-            X_FORWARDED_PROTO,
-        ] {
-            join(headers, name);
         }
     }
 }
 
 fn remove(headers: &mut HeaderMap) {
     let is_one =
-        |name: &str| name == FORWARDED || name == X_REAL_IP || name.starts_with("x-forwarded-");
+        |name: &str| matches!(name, "forwarded" | "x-real-ip") || name.starts_with("x-forwarded-");
     let names: Vec<_> = headers
         .keys()
         .filter(|name| is_one(name.as_str()))
@@ -78,6 +76,17 @@ fn remove(headers: &mut HeaderMap) {
 }
 
 /// Makes one line of several: an upstream may read the first only, or the last.
+fn join_all(headers: &mut HeaderMap) {
+    for name in [
+        FORWARDED,
+        X_FORWARDED_FOR,
+        X_FORWARDED_HOST,
+        X_FORWARDED_PROTO,
+    ] {
+        join(headers, name);
+    }
+}
+
 fn join(headers: &mut HeaderMap, name: HeaderName) {
     if headers.get_all(&name).iter().nth(1).is_none() {
         return;
@@ -91,40 +100,66 @@ fn join(headers: &mut HeaderMap, name: HeaderName) {
 
 impl Client<'_> {
     fn append(self, headers: &mut HeaderMap) {
-        let Client {
-            address,
-            host,
-            is_https,
-        } = self;
-        let address = address.map(|address| address.to_canonical());
-        let proto = if is_https { "https" } else { "http" };
-
-        if let Some(value) = address.and_then(|address| text(address.to_string())) {
-            headers.append(X_FORWARDED_FOR, value);
+        let (forwarded, address) = self.element();
+        if let Some(address) = address.and_then(|place| value(forwarded.slice(place))) {
+            headers.append(X_FORWARDED_FOR, address);
         }
-        if let (Some(host), Entry::Vacant(entry)) = (host, headers.entry(X_FORWARDED_HOST)) {
+        if let (Some(host), Entry::Vacant(entry)) = (self.host, headers.entry(X_FORWARDED_HOST)) {
             entry.insert(host.clone());
         }
         if let Entry::Vacant(entry) = headers.entry(X_FORWARDED_PROTO) {
-            entry.insert(HeaderValue::from_static(proto));
+            entry.insert(HeaderValue::from_static(self.proto()));
         }
+        if let Some(forwarded) = value(forwarded) {
+            headers.append(FORWARDED, forwarded);
+        }
+    }
 
-        let by = match address {
-            Some(IpAddr::V4(address)) => address.to_string(),
-            Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
-            None => "unknown".to_owned(),
+    /// What `Forwarded` says, and where in it the address stands. In one buffer, which both fields
+    /// then share: this is done for every request.
+    fn element(self) -> (Bytes, Option<Range<usize>>) {
+        let host = self.host.map_or(&b""[..], HeaderValue::as_bytes);
+        let mut text = Vec::with_capacity(ROOM + host.len());
+        text.extend_from_slice(b"for=");
+        let address = match self.address.map(|address| address.to_canonical()) {
+            Some(IpAddr::V4(address)) => Some(write_in(&mut text, address)),
+            Some(IpAddr::V6(address)) => {
+                text.extend_from_slice(b"\"[");
+                let place = write_in(&mut text, address);
+                text.extend_from_slice(b"]\"");
+                Some(place)
+            }
+            None => {
+                text.extend_from_slice(b"unknown");
+                None
+            }
         };
-        let host = host.and_then(|host| host.to_str().ok());
-        let host = host.map_or_else(String::new, |host| format!(";host=\"{host}\""));
-        if let Some(value) = text(format!("for={by}{host};proto={proto}")) {
-            headers.append(FORWARDED, value);
+        if self.host.is_some() {
+            text.extend_from_slice(b";host=\"");
+            text.extend_from_slice(host);
+            text.extend_from_slice(b"\"");
         }
+        text.extend_from_slice(b";proto=");
+        text.extend_from_slice(self.proto().as_bytes());
+        (text.into(), address)
+    }
+
+    fn proto(self) -> &'static str {
+        if self.is_https { "https" } else { "http" }
     }
 }
 
+/// Returns where it stands.
+fn write_in(text: &mut Vec<u8>, address: impl fmt::Display) -> Range<usize> {
+    let start = text.len();
+    // A vector takes everything.
+    let _ = write!(text, "{address}");
+    start..text.len()
+}
+
 /// Addresses, and hosts that were found valid, are text; so it always is one.
-fn text(value: String) -> Option<HeaderValue> {
-    HeaderValue::try_from(value).ok()
+fn value(text: Bytes) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(text).ok()
 }
 
 #[cfg(test)]

@@ -88,7 +88,10 @@ fn is_host(text: &str) -> bool {
             }
             ("v6", port)
         }
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
+        None => {
+            let colon = text.bytes().position(|b| b == b':');
+            text.split_at(colon.unwrap_or(text.len()))
+        }
     };
     let port_is_valid = match port.strip_prefix(':') {
         Some("") => true,
@@ -102,13 +105,13 @@ fn is_host(text: &str) -> bool {
     port_is_valid
         && !host.is_empty()
         && host.bytes().all(plain)
-        && !host.split('.').any(is_disguised)
+        && !host.as_bytes().split(|b| *b == b'.').any(is_disguised)
 }
 
 /// A label in punycode that is plain ASCII once decoded: another name for a host that has one.
-fn is_disguised(label: &str) -> bool {
+fn is_disguised(label: &[u8]) -> bool {
     let prefix = label.get(..4).unwrap_or_default();
-    prefix.eq_ignore_ascii_case("xn--") && label.ends_with('-')
+    prefix.eq_ignore_ascii_case(b"xn--") && label.ends_with(b"-")
 }
 
 /// The request's path and query at the origin, as they came, byte by byte.
