@@ -183,6 +183,14 @@ impl CharCut {
 
 /// Takes up to `left` characters of valid UTF-8 and returns how many bytes they are.
 pub(super) fn take(left: &mut u64, valid: &[u8]) -> usize {
+    // Most often what passes is ASCII.
+    let plain = usize::try_from(*left)
+        .ok()
+        .and_then(|left| valid.get(..left));
+    if let Some(plain) = plain.filter(|plain| plain.is_ascii()) {
+        *left = 0;
+        return plain.len();
+    }
     let starts = |byte: &u8| byte & 0xC0 != 0x80;
     let count = valid.iter().filter(|byte| starts(byte)).count() as u64;
     if count <= *left {

@@ -2,11 +2,11 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-/// A parsed `Content-Type`.
+/// A `Content-Type`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Media<'a> {
     essence: Option<&'a str>,
-    charset: Option<&'a str>,
+    parameters: &'a str,
 }
 
 /// How the characters of a text are written.
@@ -25,10 +25,12 @@ impl<'a> Media<'a> {
         let Some(value) = text(headers, &header::CONTENT_TYPE) else {
             return Self::default();
         };
-        let mut parts = split_unquoted(value);
+        // A type holds no quoted string, so its end is plain to see.
+        let end = value.bytes().position(|byte| byte == b';');
+        let (essence, parameters) = value.split_at(end.unwrap_or(value.len()));
         Self {
-            essence: parts.next().map(str::trim),
-            charset: parts.find_map(|part| parameter(part, "charset")),
+            essence: Some(essence.trim_ascii()),
+            parameters,
         }
     }
 
@@ -56,12 +58,16 @@ impl<'a> Media<'a> {
         self.is("application/grpc") || self.starts_with("application/grpc+")
     }
 
+    /// The charset's name.
     pub(super) fn label(&self) -> Option<&'a str> {
-        self.charset
+        if self.parameters.is_empty() {
+            return None;
+        }
+        split_unquoted(self.parameters).find_map(|part| parameter(part, "charset"))
     }
 
     pub(super) fn charset(&self) -> Charset {
-        match self.charset {
+        match self.label() {
             // RFC 8259 §8.1: JSON is UTF-8, whatever a parameter says.
             Some(label) if !self.is("application/json") => charset(label),
             _ => Charset::Utf8,
@@ -74,10 +80,18 @@ impl<'a> Media<'a> {
     }
 
     fn starts_with(&self, prefix: &str) -> bool {
-        self.essence
-            .and_then(|own| own.get(..prefix.len()))
-            .is_some_and(|own| own.eq_ignore_ascii_case(prefix))
+        self.essence.is_some_and(|own| starts_with(own, prefix))
     }
+}
+
+fn starts_with(text: &str, prefix: &str) -> bool {
+    let start = text.as_bytes().get(..prefix.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+}
+
+fn ends_with(text: &str, suffix: &str) -> bool {
+    let start = text.len().checked_sub(suffix.len());
+    start.is_some_and(|start| text.as_bytes()[start..].eq_ignore_ascii_case(suffix.as_bytes()))
 }
 
 /// The same type, of text that is UTF-8 now.
@@ -176,13 +190,14 @@ fn charset(label: &str) -> Charset {
         "csiso2022",
         "hz-gb",
     ];
-    let label = label.to_ascii_lowercase();
     // Some of UTF-8's older names begin like those of UTF-16.
-    let is_utf8 = label.ends_with("utf-8") || label.ends_with("utf8");
-    let among = |names: &[&str]| names.iter().any(|name| label.starts_with(name));
+    if ends_with(label, "utf-8") || ends_with(label, "utf8") {
+        return Charset::Utf8;
+    }
+    let among = |names: &[&str]| names.iter().any(|name| starts_with(label, name));
     if among(SINGLE) {
         Charset::SingleByte
-    } else if among(OTHER) && !is_utf8 {
+    } else if among(OTHER) {
         Charset::Other
     } else {
         Charset::Utf8
@@ -192,8 +207,8 @@ fn charset(label: &str) -> Charset {
 /// The value of the parameter `part`, if that is its name.
 fn parameter<'a>(part: &'a str, name: &str) -> Option<&'a str> {
     let (own, value) = part.split_once('=')?;
-    let value = value.trim().trim_matches('"');
-    own.trim().eq_ignore_ascii_case(name).then_some(value)
+    let is_it = own.trim_ascii().eq_ignore_ascii_case(name);
+    is_it.then(|| value.trim_ascii().trim_matches('"'))
 }
 
 /// Splits at semicolons, but not at those within a quoted string.

@@ -36,7 +36,8 @@ pub(super) fn prepare<B>(request: &mut Request<B>) {
     if Media::of(request.headers()).is_any_grpc() {
         return;
     }
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
+    let may_ask_for_less = matches!(*request.method(), Method::GET | Method::HEAD);
+    if may_ask_for_less && !request.headers().is_empty() {
         ask_for_the_whole(request.headers_mut());
     }
     let identity = HeaderValue::from_static("identity");
