@@ -96,6 +96,9 @@ impl Format {
     }
 }
 
+/// By how much the output grows at least.
+const ROOM: usize = 512;
+
 /// Writes reports in the order in which it is given them.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -203,9 +206,13 @@ impl Writer {
         };
         if self.out.is_empty() {
             self.out = text;
-        } else {
-            self.out.extend_from_slice(&text);
+            return;
         }
+        if self.out.capacity() - self.out.len() < text.len() {
+            // For those that follow, too.
+            self.out.reserve(text.len().max(ROOM));
+        }
+        self.out.extend_from_slice(&text);
     }
 
     fn open(&mut self, report: &Report) {

@@ -33,20 +33,21 @@ pub struct Leg<RB> {
 
 pin_project! {
     /// One leg up to its head.
+    #[project = CallProj]
+    pub(super) enum Call<S: Service<Request<B>>, B> {
+        Sent { #[pin] call: Oneshot<S, Request<B>> },
+        Refused { why: Refusal },
+    }
+}
+
+pin_project! {
+    /// The same, for who is to know which it was and how long it took.
     pub(super) struct Head<S: Service<Request<B>>, B> {
         index: usize,
         uri: Option<Uri>,
         started: Instant,
         #[pin]
         call: Call<S, B>,
-    }
-}
-
-pin_project! {
-    #[project = CallProj]
-    enum Call<S: Service<Request<B>>, B> {
-        Sent { #[pin] call: Oneshot<S, Request<B>> },
-        Refused { why: Refusal },
     }
 }
 
@@ -108,31 +109,48 @@ where
     }
 }
 
+// === impl Call ===
+
+impl<S: Service<Request<B>>, B> Call<S, B> {
+    pub(super) fn new(target: Result<Request<B>, Refusal>, service: S) -> Self {
+        match target {
+            Ok(request) => Self::Sent {
+                call: Oneshot::new(service, request),
+            },
+            Err(why) => Self::Refused { why },
+        }
+    }
+}
+
+impl<S, B, RB> Future for Call<S, B>
+where
+    S: Service<Request<B>, Response = Response<RB>, Error: Into<BoxError>>,
+{
+    type Output = Result<Response<RB>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            CallProj::Sent { call } => call.poll(cx).map_err(Into::into),
+            CallProj::Refused { why } => Poll::Ready(Err(why.error())),
+        }
+    }
+}
+
 // === impl Head ===
 
 impl<S: Service<Request<B>>, B> Head<S, B> {
     pub(super) fn new(index: usize, target: Result<Request<B>, Refusal>, service: S) -> Self {
         let uri = target.as_ref().ok().map(|request| request.uri().clone());
-        let call = match target {
-            Ok(request) => Call::Sent {
-                call: Oneshot::new(service, request),
-            },
-            Err(why) => Call::Refused { why },
-        };
         Self {
             index,
             uri,
             started: Instant::now(),
-            call,
+            call: Call::new(target, service),
         }
     }
 
-    pub(super) fn index(&self) -> usize {
-        self.index
-    }
-
     /// The leg as it is if `result` is what came of it.
-    pub(super) fn leg<RB>(&self, result: Result<Response<RB>, BoxError>) -> Leg<RB> {
+    fn leg<RB>(&self, result: Result<Response<RB>, BoxError>) -> Leg<RB> {
         Leg {
             index: self.index,
             uri: self.uri.clone(),
@@ -149,10 +167,7 @@ where
     type Output = Leg<RB>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Leg<RB>> {
-        let result = match self.as_mut().project().call.project() {
-            CallProj::Sent { call } => ready!(call.poll(cx)).map_err(Into::into),
-            CallProj::Refused { why } => Err(why.error()),
-        };
+        let result = ready!(self.as_mut().project().call.poll(cx));
         Poll::Ready(self.leg(result))
     }
 }

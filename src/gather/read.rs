@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
 use super::{
-    legs::{Head, Task},
+    legs::{Call, Task},
     report::{End, Failure, Report},
     text::Text,
 };
@@ -33,23 +33,23 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S: Service<Request<B>>, B, RB> {
-        Head { #[pin] head: Head<S, B> },
+        Call { #[pin] call: Call<S, B> },
         Body { #[pin] body: TruncateBody<RB> },
     }
 }
 
 impl<S: Service<Request<B>>, B, RB> Read<S, B, RB> {
     /// Reads at most `room` bytes of text.
-    pub(super) fn new(head: Head<S, B>, truncate: Truncate, room: usize) -> Self {
+    pub(super) fn new(index: usize, call: Call<S, B>, truncate: Truncate, room: usize) -> Self {
         let report = Report {
-            index: head.index(),
+            index,
             text: Text::with_room(room),
             ..Report::default()
         };
         Self {
             report,
             truncate,
-            state: State::Head { head },
+            state: State::Call { call },
         }
     }
 
@@ -70,7 +70,7 @@ where
         let mut this = self.project();
         loop {
             let end = match this.state.as_mut().project() {
-                StateProj::Head { head } => match ready!(head.poll(cx)).result {
+                StateProj::Call { call } => match ready!(call.poll(cx)) {
                     Ok(response) => {
                         let (head, body) = response.into_parts();
                         match this.truncate.apply_to_body(&head, body) {

@@ -9,7 +9,7 @@ use super::{
     body::Joint,
     deadline::Deadline,
     format::Writer,
-    legs::{Head, Running},
+    legs::{Call, Head, Running},
     order::Line,
     read::Read,
     report::{Refusal, Tally},
@@ -72,8 +72,11 @@ impl<B> Gather<B> {
     {
         let (order, fail_fast, at_once) = (self.order, self.fail_fast, self.max_concurrent);
         let deadline = Deadline::new(self.deadline);
+        let service = service.clone();
+        let heads = self.targets();
+        let heads = heads.map(move |(index, target)| Head::new(index, target, service.clone()));
         Legs::new(Raw {
-            legs: Running::new(self.heads(service.clone()), at_once),
+            legs: Running::new(heads, at_once),
             line: Line::new(order),
             fail_fast,
             deadline,
@@ -97,8 +100,11 @@ impl<B> Gather<B> {
         let (order, format) = (self.order, std::mem::take(&mut self.format));
         let (fail_fast, at_once) = (self.fail_fast, self.max_concurrent);
         let deadline = Deadline::new(self.deadline);
-        let heads = self.heads(service.clone());
-        let reads = heads.map(move |head| Read::new(head, truncate.clone(), room));
+        let service = service.clone();
+        let reads = self.targets().map(move |(index, target)| {
+            let call = Call::new(target, service.clone());
+            Read::new(index, call, truncate.clone(), room)
+        });
         GatherBody::new(Joint {
             legs: Running::new(reads, at_once),
             line: Line::new(order),
@@ -109,11 +115,8 @@ impl<B> Gather<B> {
         })
     }
 
-    /// The legs in request order, each made when it is its turn to begin.
-    fn heads<S>(self, service: S) -> impl Iterator<Item = Head<S, B>>
-    where
-        S: Service<Request<B>> + Clone,
-    {
+    /// What the legs are to ask for, in request order, and each leg's index.
+    fn targets(self) -> impl Iterator<Item = (usize, Result<Request<B>, Refusal>)> {
         let max_legs = self.max_legs;
         let targets = self.targets.into_iter().enumerate();
         targets.map(move |(index, target)| {
@@ -122,7 +125,7 @@ impl<B> Gather<B> {
                 true => Ok(request),
                 false => Err(Refusal::TooMany),
             });
-            Head::new(index, target, service.clone())
+            (index, target)
         })
     }
 }
