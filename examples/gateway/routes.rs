@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use axum::{
     Router,
     extract::{ConnectInfo, State},
+    handler::Handler,
     http::Uri,
     response::IntoResponse,
-    routing::get,
+    routing::{get, get_service},
 };
 use tower::ServiceBuilder;
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
@@ -27,25 +28,32 @@ pub(crate) struct Join {
 }
 
 pub(crate) fn app(options: &Options, upstream: &Upstream) -> Router {
-    let mut app = Router::new()
-        .route("/", get(gather))
-        .with_state(options.gather.clone());
+    let outer = ServiceBuilder::new()
+        .layer(TraceLayer::new_for_http())
+        .layer(CatchPanicLayer::new());
+    // Around each service, and not around the router, which boxes every request and response once
+    // more for each layer.
+    let limited = outer.clone().layer(layer(options, upstream));
+
+    let join = gather.with_state(options.gather.clone());
+    let mut app = Router::new().route("/", get_service(limited.service(join)));
     if let Some(origin) = options.forward_to.clone() {
         let forward = forward(upstream, origin);
         let truncate = options.gather.truncate.clone();
         app = match truncate.filter(|_| options.truncate_forward) {
             Some(truncate) => {
-                let cut = ServiceBuilder::new().layer(TruncateLayer::new(truncate));
+                let cut = limited.layer(TruncateLayer::new(truncate));
                 app.nest_service("/proxy", cut.service(forward))
             }
-            None => app.nest_service("/proxy", forward),
+            None => app.nest_service("/proxy", limited.service(forward)),
         };
     }
-    app.layer(layer(options, upstream))
-        // Beside the layer, so that they answer when it refuses.
-        .route("/stats", get(stats).with_state(upstream.clone()))
-        .route("/metrics", get(metrics).with_state(upstream.clone()))
-        .layer((TraceLayer::new_for_http(), CatchPanicLayer::new()))
+    // Without the limits, so that they answer when those refuse.
+    let telling = Router::new()
+        .route("/stats", get(stats))
+        .route("/metrics", get(metrics))
+        .with_state(upstream.clone());
+    app.merge(telling.layer(outer))
 }
 
 fn layer(options: &Options, upstream: &Upstream) -> UpstreamLayer {

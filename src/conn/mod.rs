@@ -40,14 +40,11 @@ pub(crate) use self::{
     io::WriteTimedOut,
     mailbox::Order,
     request::RequestBody,
+    sender::Sent,
     timer::{ReadTimer, Timer},
     upload::Upload,
 };
-use self::{
-    mailbox::Mailbox,
-    parked::Parked,
-    sender::{Sender, Sent},
-};
+use self::{mailbox::Mailbox, parked::Parked, sender::Sender};
 
 /// What is shared. The pool holds one per connection, and so does each lease and the driver.
 #[derive(Debug)]

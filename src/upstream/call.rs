@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     config::Timeouts,
-    conn::{ReadTimer, RequestBody},
+    conn::{ReadTimer, RequestBody, Sent},
     error::{Error, ErrorKind},
     grpc::GrpcDeadline,
     origin::{Key, Origin},
@@ -131,7 +131,11 @@ impl Call<'_> {
             } else {
                 None
             };
-            match self.attempt(lease, request).await {
+            let outcome = match self.begin(lease, request) {
+                Ok(begun) => self.answer(begun).await,
+                Err(failure) => Err(failure),
+            };
+            match outcome {
                 Ok(response) => return Ok(response),
                 Err(Failure::Unsent(unsent, _)) if reused && fresh_tries < FRESH_TRIES => {
                     fresh_tries += 1;
@@ -156,31 +160,51 @@ impl Call<'_> {
         }
     }
 
-    /// Sends the request on this connection, and waits for the response's head.
-    async fn attempt(
+    /// Sends the request on this connection. Not a part of the future, which would move it around.
+    #[expect(clippy::result_large_err, reason = "the request itself comes back")]
+    fn begin(
         &self,
         mut lease: Lease,
         mut request: Request<RequestBody>,
-    ) -> Result<Response<UpstreamBody>, Failure> {
+    ) -> Result<Begun<impl Future<Output = Sent> + use<>>, Failure> {
         self.sent.store(true, Ordering::Relaxed);
         let upload = request.body().upload();
         lease.begin(upload.clone());
         if let Some(deadline) = self.grpc {
             deadline.tell(request.headers_mut());
         }
-        let conn = lease.conn();
         let allowed = Allowed::by(request.headers());
         let restore = Restore::of(&request);
-        let (response, timer) = match conn.send(request, self.timeouts.write) {
-            Ok(sent) => sent,
+        match lease.conn().send(request, self.timeouts.write) {
+            Ok((response, timer)) => Ok(Begun {
+                response,
+                clock: HeadClock::new(upload, &self.timeouts, lease.conn(), timer),
+                lease,
+                allowed,
+                restore,
+            }),
             Err(mut request) => {
                 restore.to(&mut request);
-                let error = failure::closed(conn);
+                let error = failure::closed(lease.conn());
                 lease.discard();
-                return Err(Failure::Unsent(request, error));
+                Err(Failure::Unsent(request, error))
             }
-        };
-        let mut clock = HeadClock::new(upload, &self.timeouts, conn, timer);
+        }
+    }
+
+    /// Waits for the response's head.
+    async fn answer(
+        &self,
+        begun: Begun<impl Future<Output = Sent>>,
+    ) -> Result<Response<UpstreamBody>, Failure> {
+        let Begun {
+            response,
+            mut clock,
+            lease,
+            allowed,
+            restore,
+        } = begun;
+        let conn = lease.conn();
         let mut response = pin!(response);
         let head = poll_fn(|cx| match response.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(Ok(result)),
@@ -250,6 +274,15 @@ impl Call<'_> {
     }
 }
 
+/// A request that is under way.
+struct Begun<F> {
+    response: F,
+    clock: HeadClock,
+    lease: Lease,
+    allowed: Allowed,
+    restore: Restore,
+}
+
 /// What a protocol changes in a request to send it, to be put back when it was not sent.
 struct Restore {
     uri: Uri,
@@ -274,12 +307,13 @@ impl Restore {
 
 /// What it takes to make a request again that may be sent twice.
 ///
-/// Most often it is not needed: so its headers are a plain list, which a copy of their map would cost
-/// an allocation more than.
+/// Most often it is not needed: so its headers are a plain list, which costs less than a copy of their
+/// map, and nothing where there is but one.
 struct Replay {
     method: Method,
     uri: Uri,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    first: Option<(HeaderName, HeaderValue)>,
+    others: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Replay {
@@ -298,10 +332,12 @@ impl Replay {
             return None;
         }
         let headers = request.headers().iter();
+        let mut headers = headers.map(|(name, value)| (name.clone(), value.clone()));
         Some(Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
-            headers: headers.map(|(n, v)| (n.clone(), v.clone())).collect(),
+            first: headers.next(),
+            others: headers.collect(),
         })
     }
 
@@ -309,7 +345,7 @@ impl Replay {
         let mut request = Request::new(RequestBody::default());
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
-        for (name, value) in self.headers {
+        for (name, value) in self.first.into_iter().chain(self.others) {
             request.headers_mut().append(name, value);
         }
         request
