@@ -268,6 +268,40 @@ impl ErrorKind {
         }
     }
 
+    /// The kind's name in lower-case words, as metrics and logs use it: `pool_timeout`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::InvalidTarget => "invalid_target",
+            Self::TargetDenied => "target_denied",
+            Self::PoolTimeout => "pool_timeout",
+            Self::QueueFull => "queue_full",
+            Self::Draining => "draining",
+            Self::Dns => "dns",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::ConnectRefused => "connect_refused",
+            Self::Unreachable => "unreachable",
+            Self::Connect => "connect",
+            Self::OutOfSockets => "out_of_sockets",
+            Self::Tls => "tls",
+            Self::TlsCertificate => "tls_certificate",
+            Self::TlsAlert => "tls_alert",
+            Self::WriteTimeout => "write_timeout",
+            Self::ReadTimeout => "read_timeout",
+            Self::TotalTimeout => "total_timeout",
+            Self::Closed => "closed",
+            Self::Reset => "reset",
+            Self::Protocol => "protocol",
+            Self::HeadTooLarge => "head_too_large",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyIncomplete => "body_incomplete",
+            Self::Decode => "decode",
+            Self::RequestBody => "request_body",
+            Self::Internal => "internal",
+        }
+    }
+
     /// The HTTP status a gateway answers with, as RFC 9209 §2.3 recommends it.
     #[must_use]
     pub const fn status(self) -> StatusCode {
