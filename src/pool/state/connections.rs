@@ -133,7 +133,7 @@ impl<C: Clone, W> State<C, W> {
             return;
         }
         conn.station = Station::Upgraded;
-        conn.handle = None;
+        conn.retired = Some(CloseCause::Upgraded);
         let o = conn.origin;
         self.upgraded += 1;
         self.relist(id.key);
@@ -141,15 +141,16 @@ impl<C: Clone, W> State<C, W> {
     }
 
     /// The socket is gone, and its slot with it. `cause` is why, where the pool did not ask for it.
+    /// Returns the connection, unless it had never come up, and why it closed.
     pub(crate) fn freed(
         &mut self,
         id: ConnId,
         cause: CloseCause,
         now: Instant,
         out: &mut Actions<C, W>,
-    ) {
+    ) -> Option<(C, CloseCause)> {
         match self.conn_mut(id).map(|conn| conn.station) {
-            None => return,
+            None => return None,
             // The dial's task ended without a word: it panicked, or its runtime is gone.
             Some(Station::Dialing) => self.dial_failed(id, now, out),
             Some(Station::Ready) => self.mark_closing(id.key, cause),
@@ -166,6 +167,7 @@ impl<C: Clone, W> State<C, W> {
             self.closing -= 1;
         }
         self.settle(conn.origin, now, out);
+        conn.handle.zip(conn.retired)
     }
 
     /// The connection's clock has rung: closes it if its idle time or its age is over, else says

@@ -192,13 +192,13 @@ struct Conn<C> {
     serial: u64,
     origin: usize,
     station: Station,
-    /// `None` while dialling.
+    /// `None` until it is up.
     handle: Option<C>,
     in_use: usize,
     /// How many exchanges it carries at once.
     capacity: usize,
     served: bool,
-    /// Takes no further exchange, and closes with its last one.
+    /// Why it takes no further exchange: it closes with its last one, or does so already.
     retired: Option<CloseCause>,
     idle_since: Instant,
     idle_for: Duration,

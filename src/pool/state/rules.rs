@@ -331,6 +331,7 @@ impl<C: Clone, W> State<C, W> {
         let conn = &mut self.conns[k];
         debug_assert_eq!(conn.station, Station::Ready, "a connection is closed once");
         conn.station = Station::Closing;
+        conn.retired = Some(cause);
         self.origins[conn.origin].closing += 1;
         self.closing += 1;
         self.counters.count_closed(cause);

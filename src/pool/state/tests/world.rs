@@ -193,7 +193,9 @@ impl World {
             ids.retain(|&other| other != id);
         }
         self.ready.retain(|_, ready| ready.id != id);
-        self.event(|state, now, out| state.freed(id, CloseCause::Remote, now, out));
+        self.event(|state, now, out| {
+            state.freed(id, CloseCause::Remote, now, out);
+        });
     }
 
     pub(super) fn upgrade(&mut self, i: usize) {
