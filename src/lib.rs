@@ -111,10 +111,13 @@
 //! what is left of one deadline for both: `examples/graceful_shutdown.rs`. A handle whose last clone
 //! is dropped closes what is idle by itself.
 //!
-//! # Stats
+//! # What it tells
 //!
 //! [`Upstream::stats`] is a snapshot: connections by state and requests that wait, in total and for
 //! each origin, and what was opened, reused, closed by [cause](CloseCause), cut and timed out so far.
+//! [`Timing`], in a request's extensions, learns where that request's time goes. The features
+//! `tracing` and `metrics` tell the same to a subscriber and a recorder, by OpenTelemetry's names: see
+//! [`trace`].
 //!
 //! # Features
 //!
@@ -123,6 +126,8 @@
 //! | `rustls` | yes | https, by rustls with ring and the platform's certificate verifier |
 //! | `axum` | | [`Upstream`] as an extractor, `IntoResponse for Error`; needs axum-core only |
 //! | `tonic` | | `From<Error> for tonic::Status`, which tonic also finds among an error's sources |
+//! | `tracing` | | a span for each exchange, and events: see [`trace`] |
+//! | `metrics` | | gauges, counters and histograms: see [`trace`] |
 //! | `charset` | | [`Truncate`] reads text in charsets other than UTF-8 (encoding_rs) |
 //! | `decompression` | | [`Truncate`] reads gzip, deflate, br and zstd (async-compression), within bounds |
 //!
@@ -167,6 +172,8 @@ mod stats;
 #[cfg(feature = "tonic")]
 mod status;
 mod sync;
+mod timing;
+pub mod trace;
 mod truncate;
 mod upstream;
 
@@ -181,6 +188,7 @@ pub use crate::{
     middleware::{UpstreamLayer, UpstreamService, UpstreamServiceBody, UpstreamServiceFuture},
     origin::Origin,
     stats::{CloseCause, Drained, Gauges, Stats},
+    timing::Timing,
     truncate::{
         Invalid, Truncate, TruncateBody, TruncateFuture, TruncateLayer, TruncateService,
         Truncation, TruncationOutcome, Uncuttable,

@@ -16,14 +16,16 @@ use crate::{
 /// Opens the connection that `dial` asks for, and drives it. The pool owns this, not the request
 /// that was first to want it: a request that leaves takes no other's connection with it.
 pub(crate) async fn run(pool: Arc<Pool>, dial: Dial, slot: Slot) {
-    let deadline = dial.timeout.map(|limit| Instant::now() + limit);
-    let open = open(&pool, &dial, slot, deadline);
+    let start = Instant::now();
+    pool.observer().connecting(dial.key.origin());
+    let open = open(&pool, &dial, slot, start);
     let opened = match select(pin!(pool.aborted()), pin!(open)).await {
         // The slot is free when it is dropped, and the pool has told whoever may still wait.
         Either::Left(_) => return,
         Either::Right((opened, _)) => opened,
     };
     if let Some((conn, terms, driver)) = opened {
+        conn.trace().opened(conn.origin());
         pool.dialed(dial.id, conn, terms);
         driver.await;
     }
@@ -34,8 +36,9 @@ async fn open(
     pool: &Arc<Pool>,
     dial: &Dial,
     mut slot: Slot,
-    deadline: Option<Instant>,
+    start: Instant,
 ) -> Option<(Arc<Conn>, Terms, impl Future<Output = ()> + use<>)> {
+    let deadline = dial.timeout.map(|limit| start + limit);
     let connecting = pool.connector().connect(dial.key.origin(), deadline);
     let Connected { io, probe, http2 } = match by(deadline, connecting)
         .await
@@ -52,7 +55,9 @@ async fn open(
         Protocol::Http2 => true,
         Protocol::Negotiated => http2,
     };
-    let conn = Arc::new(Conn::new(dial.key.origin().clone(), multiplexed, probe));
+    let origin = dial.key.origin();
+    let trace = pool.observer().connection(origin, multiplexed, start);
+    let conn = Arc::new(Conn::new(origin.clone(), multiplexed, probe, trace));
     let ended = Error::new(ErrorKind::Closed).with_detail("during the handshake");
     conn.set_failure(explain(ended, dial));
     // From here on the slot is free when the socket is gone.

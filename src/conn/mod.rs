@@ -21,6 +21,7 @@ use crate::{
     origin::Origin,
     pool::{ConnId, Lease, Pool},
     stats::CloseCause,
+    trace,
 };
 
 mod clock;
@@ -56,6 +57,7 @@ pub(crate) struct Conn {
     host: HeaderValue,
     /// For a look at the socket from outside, where the connector allows it.
     probe: Option<Probe>,
+    trace: trace::Connection,
     cell: Mutex<Cell>,
     /// What there is for the driver.
     driver: Mailbox<Work>,
@@ -115,7 +117,12 @@ enum Work {
 }
 
 impl Conn {
-    pub(crate) fn new(origin: Origin, multiplexed: bool, probe: Option<Probe>) -> Self {
+    pub(crate) fn new(
+        origin: Origin,
+        multiplexed: bool,
+        probe: Option<Probe>,
+        trace: trace::Connection,
+    ) -> Self {
         // An authority is made of visible ASCII only, all of which a header's value may hold.
         let host = HeaderValue::from_str(origin.authority().as_str())
             .unwrap_or_else(|_| HeaderValue::from_static(""));
@@ -124,6 +131,7 @@ impl Conn {
             multiplexed,
             host,
             probe,
+            trace,
             cell: Mutex::new(Cell {
                 sender: None,
                 timer: None,
@@ -139,6 +147,10 @@ impl Conn {
 
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    pub(crate) fn trace(&self) -> &trace::Connection {
+        &self.trace
     }
 
     pub(crate) fn is_multiplexed(&self) -> bool {

@@ -29,6 +29,10 @@ pub struct ForwardBody {
     inner: Inner,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most are the upstream's; it is as large as this with features that tell of it"
+)]
 enum Inner {
     Upstream {
         body: UpstreamBody,

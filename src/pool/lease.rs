@@ -47,6 +47,7 @@ impl Lease {
             ticket,
             reused,
         } = grant;
+        conn.trace().lend();
         Self {
             pool,
             id,
@@ -169,6 +170,7 @@ impl Drop for Lease {
             End::Unfinished => Err(CloseCause::Unfinished),
             End::Upgraded => return self.pool.upgraded(self.id),
         };
+        self.conn.trace().give_back();
         if keep.is_err() {
             // At once, and not when the pool has come to it: a request half written must not
             // go on.

@@ -25,6 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Phase},
     origin::Key,
     stats::{CloseCause, Drained, Stats},
+    trace::{Exchange, Observer},
 };
 
 mod lease;
@@ -53,6 +54,7 @@ pub(crate) struct Pool {
     connector: Box<dyn Connect>,
     remainder: RemainderPolicy,
     http2: Http2Settings,
+    observer: Observer,
     /// True once nothing more may be dialled.
     aborted: watch::Sender<bool>,
     /// Notified at the end of a drain.
@@ -86,6 +88,7 @@ impl Pool {
             connector,
             remainder,
             http2,
+            observer: Observer::new(),
             aborted: watch::Sender::new(false),
             quiet: Notify::new(),
         })
@@ -100,12 +103,15 @@ impl Pool {
         timeouts: &Timeouts,
         start: Instant,
         mut want: Want,
+        exchange: &Exchange,
     ) -> Result<Lease, Error> {
+        let mut asking = exchange.asks();
         let fail = |rejection| self.explain(rejection, key, timeouts);
         loop {
             let lease = match self.checkout(key, timeouts, want).map_err(fail)? {
                 Checkout::Now(grant) => Lease::new(self.clone(), grant),
                 Checkout::Later(id, answer) => {
+                    asking.queue();
                     let deadlines = Deadlines::new(start, timeouts.pool, timeouts.connect);
                     let waiter = Waiter::new(self.clone(), id, answer);
                     waiter.wait(deadlines).await.map_err(fail)?
@@ -114,6 +120,7 @@ impl Pool {
             // One that has just been opened is used whatever it looks like: what is wrong with it
             // is the exchange's to say, and must not end in a loop of dials.
             if !lease.is_reused() || lease.is_usable() {
+                asking.got(lease.conn().trace(), lease.is_reused());
                 return Ok(lease);
             }
             want.again = Some(lease.ticket());
@@ -184,6 +191,10 @@ impl Pool {
 
     // === for connections ===
 
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
     pub(crate) fn connector(&self) -> &dyn Connect {
         &*self.connector
     }
@@ -216,7 +227,12 @@ impl Pool {
     fn freed(self: &Arc<Self>, id: ConnId, cause: CloseCause, failure: Option<&Error>) {
         let mut actions = Actions::default();
         let now = Instant::now();
-        self.lock().state.freed(id, cause, now, &mut actions);
+        let closed = self.lock().state.freed(id, cause, now, &mut actions);
+        match (closed, failure) {
+            (Some((conn, cause)), _) => conn.trace().closed(conn.origin(), cause),
+            (None, Some(error)) => self.observer.connect_failed(error),
+            (None, None) => {}
+        }
         self.perform(actions, failure);
     }
 
@@ -271,6 +287,7 @@ impl Pool {
             let _ = timeout(ABORT_TIMEOUT, self.wait_until_quiet()).await;
         }
         drained.upgraded = self.lock().state.upgraded_count();
+        self.observer.drained(&drained);
         drained
     }
 

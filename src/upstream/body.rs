@@ -18,6 +18,7 @@ use crate::{
     conn::ReadTimer,
     error::{Error, ErrorKind},
     pool::Lease,
+    trace,
 };
 
 /// A response's body as it streams in.
@@ -44,6 +45,8 @@ pub(super) struct Open {
     lease: Lease,
     timer: ReadTimer,
     framing: Framing,
+    /// Once its head has been told.
+    pub(super) trace: Option<trace::Exchange>,
 }
 
 /// What is known, once the head is here, about how the body ends.
@@ -71,6 +74,16 @@ impl UpstreamBody {
     pub(super) fn empty() -> Self {
         Self {
             state: State::Own(None),
+        }
+    }
+
+    /// Has its end told: at once, if there is nothing to come.
+    #[inline]
+    pub(super) fn trace(&mut self, trace: trace::Exchange) {
+        match &mut self.state {
+            State::Own(Some(open)) => open.trace = Some(trace),
+            State::Own(None) => trace.complete(),
+            State::Watched(watched) => watched.trace(trace),
         }
     }
 
@@ -138,6 +151,14 @@ impl Open {
             lease,
             timer,
             framing,
+            trace: None,
+        }
+    }
+
+    /// It has failed, and its connection with it; over HTTP/2, its stream.
+    pub(super) fn fail(self, kind: ErrorKind) {
+        if let Some(trace) = self.trace {
+            trace.failed(kind);
         }
     }
 
@@ -172,11 +193,26 @@ fn complete_at_end(open: &mut Option<Open>) {
 }
 
 fn complete(open: &mut Option<Open>) {
-    if let Some(Open { lease, timer, .. }) = open.take() {
+    if let Some(open) = open.take() {
+        let Open {
+            lease,
+            timer,
+            trace,
+            ..
+        } = open;
+        if let Some(trace) = trace {
+            trace.complete();
+        }
         if let Some(timer) = timer.into_inner() {
             lease.conn().return_timer(timer);
         }
         lease.complete();
+    }
+}
+
+fn fail(place: &mut Option<Open>, error: &Error) {
+    if let Some(open) = place.take() {
+        open.fail(error.kind());
     }
 }
 
@@ -191,7 +227,7 @@ pub(super) fn poll_next(
     let Poll::Ready(frame) = Pin::new(&mut open.body).poll_frame(cx) else {
         let limit = ready!(open.timer.poll_expired(cx));
         let error = failure::late(&open.lease, Late::Read(limit));
-        *place = None;
+        fail(place, &error);
         return Poll::Ready(Some(Err(error)));
     };
     open.timer.stop();
@@ -213,12 +249,12 @@ pub(super) fn poll_next(
         }
         Some(Err(error)) => {
             let error = failure::in_body(open.lease.conn()).with_source(error);
-            *place = None;
+            fail(place, &error);
             Some(Err(error))
         }
         None if open.is_cut_short() => {
             let error = failure::in_body(open.lease.conn());
-            *place = None;
+            fail(place, &error);
             Some(Err(error.with_detail("the stream was reset before its end")))
         }
         None => {

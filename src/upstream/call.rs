@@ -34,6 +34,7 @@ use crate::{
     grpc::GrpcDeadline,
     origin::{Key, Origin},
     pool::{Lease, Pool, Want},
+    trace,
 };
 
 /// How often a request that was not sent is tried on another connection.
@@ -73,6 +74,7 @@ pub(super) async fn exchange(
     let grpc = GrpcDeadline::of_call(request.headers(), request.extensions());
     let left = grpc.map(GrpcDeadline::left);
     timeouts.total = [timeouts.total, left].into_iter().flatten().min();
+    let mut trace = handle.pool.observer().exchange(&request, &origin, start);
     let call = Call {
         pool: &handle.pool,
         key: Key::new(origin, protocol),
@@ -81,16 +83,25 @@ pub(super) async fn exchange(
         deadline: Deadline::new(start, timeouts.total),
         grpc,
         sent: AtomicBool::new(false),
+        trace: &trace,
     };
-    let Some(deadline) = call.deadline else {
-        return call.run(request).await;
+    let mut result = match call.deadline {
+        None => call.run(request).await,
+        Some(deadline) => timeout_at(deadline.at, call.run(request))
+            .await
+            .unwrap_or_else(|_| {
+                let sent = call.sent.load(Ordering::Relaxed);
+                Err(deadline.missed(call.pool, call.key.origin(), sent))
+            }),
     };
-    timeout_at(deadline.at, call.run(request))
-        .await
-        .unwrap_or_else(|_| {
-            let sent = call.sent.load(Ordering::Relaxed);
-            Err(deadline.missed(call.pool, call.key.origin(), sent))
-        })
+    match &mut result {
+        Ok(response) => {
+            trace.head(response);
+            response.body_mut().trace(trace);
+        }
+        Err(error) => trace.failed(error.kind()),
+    }
+    result
 }
 
 /// One exchange.
@@ -103,6 +114,7 @@ struct Call<'a> {
     /// Of which the upstream is told.
     grpc: Option<GrpcDeadline>,
     sent: AtomicBool,
+    trace: &'a trace::Exchange,
 }
 
 impl Call<'_> {
@@ -116,7 +128,7 @@ impl Call<'_> {
         loop {
             let lease = self
                 .pool
-                .acquire(&self.key, &self.timeouts, self.start, want)
+                .acquire(&self.key, &self.timeouts, self.start, want, self.trace)
                 .await
                 .map_err(|error| if died { error.sent() } else { error })?;
             let reused = lease.is_reused();

@@ -54,8 +54,8 @@ impl<T> Place<T> {
         read(&mut held.value, cx).map(Ok)
     }
 
-    pub(super) fn with<R>(&self, look: impl FnOnce(Option<&T>) -> R) -> R {
-        look(self.lock().value.as_ref())
+    pub(super) fn with<R>(&self, look: impl FnOnce(Option<&mut T>) -> R) -> R {
+        look(self.lock().value.as_mut())
     }
 
     /// The reader has had it all, to a good end.

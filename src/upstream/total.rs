@@ -22,6 +22,7 @@ use crate::{
     error::{Error, ErrorKind, Phase},
     origin::Origin,
     pool::Pool,
+    trace,
 };
 
 /// When an exchange must be over.
@@ -64,7 +65,10 @@ fn count(pool: &Pool) {
 
 /// Takes the body away. Counted here, and not when the reader is told: it may have stopped to look.
 fn expire(place: &Place<Open>) {
-    place.expire(|open| count(open.lease().pool()));
+    place.expire(|open| {
+        count(open.lease().pool());
+        open.fail(ErrorKind::TotalTimeout);
+    });
 }
 
 /// A body that its reader shares with a chore of its connection's driver, which takes it away at the
@@ -102,7 +106,15 @@ impl Watched {
     }
 
     pub(super) fn with_open<R>(&self, look: impl FnOnce(Option<&Open>) -> R) -> R {
-        self.place.with(look)
+        self.place.with(|open| look(open.map(|open| &*open)))
+    }
+
+    pub(super) fn trace(&self, trace: trace::Exchange) {
+        self.place.with(|open| match open {
+            Some(open) => open.trace = Some(trace),
+            // The clock was first.
+            None => trace.failed(ErrorKind::TotalTimeout),
+        });
     }
 
     pub(super) fn is_over(&self) -> bool {
