@@ -13,22 +13,9 @@ use tower_upstream::{Limits, Timeouts, Upstream};
 
 use crate::support::{
     Server, chunked,
-    dials::{Dials, Peers},
-    eventually, sized,
+    dials::{Dials, Peers, URI, by_hand},
+    eventually, ms, sized,
 };
-
-const URI: &str = "http://in.process/";
-
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-fn by_hand() -> (Upstream, Dials, Peers) {
-    let (dials, peers) = Dials::by_hand();
-    let limits = Limits::new().max_connections(1);
-    let upstream = dials.builder().limits(limits).build().unwrap();
-    (upstream, dials, peers)
-}
 
 /// The one slot is free: the next request gets it at once.
 async fn assert_free(upstream: &Upstream, peers: &mut Peers) {
@@ -44,7 +31,7 @@ async fn assert_free(upstream: &Upstream, peers: &mut Peers) {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_dialled_before_the_first_poll() {
-    let (upstream, dials, _peers) = by_hand();
+    let (upstream, dials, _peers) = by_hand(1, Timeouts::default());
     let request = upstream.get(URI);
     sleep(ms(1)).await;
     assert_eq!(dials.dialed(), 0, "a future does nothing by itself");
@@ -89,7 +76,7 @@ async fn a_dial_nobody_waits_for_any_more_ends_in_an_idle_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn while_the_head_is_awaited_the_connection_is_closed() {
-    let (upstream, dials, mut peers) = by_hand();
+    let (upstream, dials, mut peers) = by_hand(1, Timeouts::default());
     let request = tokio::spawn(upstream.get(URI));
     let mut peer = peers.recv().await.unwrap();
     peer.request().await.unwrap();
@@ -101,7 +88,7 @@ async fn while_the_head_is_awaited_the_connection_is_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn while_the_request_is_written_no_more_of_it_goes_out() {
-    let (upstream, dials, mut peers) = by_hand();
+    let (upstream, dials, mut peers) = by_hand(1, Timeouts::default());
     let request = Request::post(URI).body("x".repeat(1 << 20)).unwrap();
     let request = tokio::spawn(upstream.send(request));
     let mut peer = peers.recv().await.unwrap();
@@ -115,7 +102,7 @@ async fn while_the_request_is_written_no_more_of_it_goes_out() {
 
 #[tokio::test(start_paused = true)]
 async fn within_the_body_the_slot_is_back_when_its_rest_has_been_given_up() {
-    let (upstream, dials, mut peers) = by_hand();
+    let (upstream, dials, mut peers) = by_hand(1, Timeouts::default());
     let request = tokio::spawn(upstream.get(URI));
     let mut peer = peers.recv().await.unwrap();
     peer.request().await.unwrap();
@@ -133,7 +120,7 @@ async fn within_the_body_the_slot_is_back_when_its_rest_has_been_given_up() {
 #[tokio::test(start_paused = true)]
 async fn two_at_a_cap_of_one_that_leave_at_once_leave_the_slot_free() {
     for polls in 0..20 {
-        let (upstream, _dials, mut peers) = by_hand();
+        let (upstream, _dials, mut peers) = by_hand(1, Timeouts::default());
         let requests = [(); 2].map(|()| tokio::spawn(upstream.get(URI)));
         for _ in 0..polls {
             tokio::task::yield_now().await;
@@ -164,7 +151,7 @@ async fn two_at_a_cap_of_one_that_leave_at_once_leave_the_slot_free() {
 
 #[tokio::test(start_paused = true)]
 async fn a_granted_connection_that_nobody_takes_goes_to_the_next() {
-    let (upstream, dials, mut peers) = by_hand();
+    let (upstream, dials, mut peers) = by_hand(1, Timeouts::default());
     let first = tokio::spawn(upstream.get(URI));
     let mut peer = peers.recv().await.unwrap();
     peer.request().await.unwrap();

@@ -10,28 +10,11 @@ use tower_upstream::{CloseCause, Drained, ErrorKind, Limits, Phase, Timeouts, Up
 
 use crate::support::{
     Server,
-    dials::{Dials, Peers},
-    eventually, sized, sockets,
+    dials::{Dials, URI, by_hand},
+    eventually, ms, patient, sized, sockets,
 };
 
-const URI: &str = "http://in.process/";
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\na";
-
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-/// A handle whose upstream the test plays, and which never loses patience.
-fn by_hand(max_connections: usize) -> (Upstream, Dials, Peers) {
-    let (dials, peers) = Dials::by_hand();
-    let upstream = dials
-        .builder()
-        .limits(Limits::new().max_connections(max_connections))
-        .timeouts(Timeouts::default().pool(None).read(None))
-        .build()
-        .unwrap();
-    (upstream, dials, peers)
-}
 
 fn drain(upstream: &Upstream, deadline: Duration) -> tokio::task::JoinHandle<(Drained, Duration)> {
     let upstream = upstream.clone();
@@ -43,7 +26,7 @@ fn drain(upstream: &Upstream, deadline: Duration) -> tokio::task::JoinHandle<(Dr
 
 #[tokio::test(start_paused = true)]
 async fn what_is_idle_closes_at_once_what_is_under_way_ends_and_nobody_new_is_taken() {
-    let (upstream, dials, mut peers) = by_hand(2);
+    let (upstream, dials, mut peers) = by_hand(2, patient());
     let idle = tokio::spawn(upstream.get(URI));
     let mut first = peers.recv().await.unwrap();
     first.request().await.unwrap();
@@ -80,7 +63,7 @@ async fn what_is_idle_closes_at_once_what_is_under_way_ends_and_nobody_new_is_ta
 
 #[tokio::test(start_paused = true)]
 async fn who_was_waiting_already_is_served() {
-    let (upstream, dials, mut peers) = by_hand(1);
+    let (upstream, dials, mut peers) = by_hand(1, patient());
     let requests: Vec<_> = (0..3).map(|_| tokio::spawn(upstream.get(URI))).collect();
     let other = tokio::spawn(upstream.get("http://other.process/"));
     let mut peer = peers.recv().await.unwrap();
@@ -101,7 +84,7 @@ async fn who_was_waiting_already_is_served() {
 
 #[tokio::test(start_paused = true)]
 async fn the_rest_is_aborted_at_the_deadline_and_counted() {
-    let (upstream, dials, mut peers) = by_hand(2);
+    let (upstream, dials, mut peers) = by_hand(2, patient());
     let reading = tokio::spawn(upstream.get(URI));
     let mut first = peers.recv().await.unwrap();
     first.request().await.unwrap();
@@ -174,7 +157,7 @@ async fn whoever_is_aborted_hears_of_the_drain_and_of_nothing_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_that_is_given_up_goes_on_without_a_deadline() {
-    let (upstream, dials, mut peers) = by_hand(1);
+    let (upstream, dials, mut peers) = by_hand(1, patient());
     let busy = tokio::spawn(upstream.get(URI));
     let mut peer = peers.recv().await.unwrap();
     peer.request().await.unwrap();
@@ -192,7 +175,7 @@ async fn a_drain_that_is_given_up_goes_on_without_a_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rest_that_is_read_on_does_not_outlive_the_drain() {
-    let (upstream, dials, mut peers) = by_hand(1);
+    let (upstream, dials, mut peers) = by_hand(1, patient());
     let response = tokio::spawn(upstream.get(URI));
     let mut peer = peers.recv().await.unwrap();
     peer.request().await.unwrap();
@@ -236,7 +219,7 @@ async fn no_socket_is_open_when_a_drain_returns() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handle_that_is_dropped_closes_what_is_idle_and_lets_bodies_end() {
-    let (upstream, dials, mut peers) = by_hand(2);
+    let (upstream, dials, mut peers) = by_hand(2, patient());
     let idle = tokio::spawn(upstream.get(URI));
     let mut first = peers.recv().await.unwrap();
     first.request().await.unwrap();

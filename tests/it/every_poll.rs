@@ -9,11 +9,13 @@ use tower_upstream::{Limits, RemainderPolicy, Upstream, UpstreamBuilder};
 
 use crate::{
     http2,
-    support::{Server, chunked, dials::Dials, eventually, sized, sockets},
+    support::{
+        Server, chunked,
+        dials::{Dials, URI},
+        eventually, sized, sockets,
+    },
     tls::Authority,
 };
-
-const URI: &str = "http://in.process/";
 
 /// Polls at most `polls` times, then drops. Whether it came to its end.
 async fn drop_at<F: Future>(future: F, polls: usize) -> bool {

@@ -19,9 +19,11 @@ use tokio::{
 };
 use tower_upstream::{ErrorKind, Limits, Phase, Upstream};
 
-use crate::support::{Server, dials::Dials, eventually, sized, sockets};
-
-const URI: &str = "http://in.process/";
+use crate::support::{
+    Server,
+    dials::{Dials, URI},
+    eventually, sized, sockets,
+};
 
 /// An address on which nobody listens.
 async fn nobody() -> SocketAddr {

@@ -12,31 +12,13 @@ use tower_upstream::{Error, ErrorKind, Limits, Phase, Timeouts, Upstream};
 
 use crate::support::{
     Peer,
-    dials::{Dials, Peers},
-    sized,
+    dials::{Dials, Peers, URI, by_hand},
+    ms, patient, sized,
 };
-
-const URI: &str = "http://in.process/";
-
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-/// A handle with one connection, whose upstream the test plays.
-fn by_hand(timeouts: Timeouts) -> (Upstream, Dials, Peers) {
-    let (dials, peers) = Dials::by_hand();
-    let limits = Limits::new().max_connections(1);
-    let builder = dials.builder().limits(limits).timeouts(timeouts);
-    (builder.build().unwrap(), dials, peers)
-}
-
-fn patient() -> Timeouts {
-    Timeouts::default().pool(None).read(None)
-}
 
 #[tokio::test(start_paused = true)]
 async fn requests_are_served_in_the_order_in_which_they_came() {
-    let (upstream, dials, mut peers) = by_hand(patient());
+    let (upstream, dials, mut peers) = by_hand(1, patient());
     let requests: Vec<_> = (0..20)
         .map(|i| {
             let upstream = upstream.clone();
@@ -58,7 +40,7 @@ async fn requests_are_served_in_the_order_in_which_they_came() {
 
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_does_not_pass_those_who_wait() {
-    let (upstream, _dials, mut peers) = by_hand(patient());
+    let (upstream, _dials, mut peers) = by_hand(1, patient());
     let first = tokio::spawn(upstream.get(format!("{URI}first")));
     let mut peer = peers.recv().await.unwrap();
     peer.request().await.unwrap();
@@ -78,7 +60,7 @@ async fn a_newcomer_does_not_pass_those_who_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn one_who_leaves_the_queue_hurts_nobody() {
-    let (upstream, dials, mut peers) = by_hand(patient());
+    let (upstream, dials, mut peers) = by_hand(1, patient());
     let held = tokio::spawn(upstream.get(URI));
     let mut peer = peers.recv().await.unwrap();
     peer.request().await.unwrap();
@@ -108,7 +90,7 @@ async fn one_who_leaves_the_queue_hurts_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn the_pool_timeout_strikes_while_a_body_is_held_and_the_body_goes_on() {
-    let (upstream, _dials, mut peers) = by_hand(Timeouts::default().pool(ms(700)));
+    let (upstream, _dials, mut peers) = by_hand(1, Timeouts::default().pool(ms(700)));
     let held = tokio::spawn(upstream.get(URI));
     let mut peer = peers.recv().await.unwrap();
     peer.request().await.unwrap();
@@ -168,10 +150,7 @@ async fn one_more_than_may_wait_is_refused_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_connection_does_not_start_the_pool_deadline_again() {
-    let (dials, mut peers) = Dials::by_hand();
-    let builder = dials.builder().limits(Limits::new().max_connections(2));
-    let timeouts = Timeouts::default().pool(ms(1000));
-    let upstream = builder.timeouts(timeouts).build().unwrap();
+    let (upstream, _dials, mut peers) = by_hand(2, Timeouts::default().pool(ms(1000)));
     let warm = [(); 2].map(|()| tokio::spawn(upstream.get(URI)));
     let mut both = [peers.recv().await.unwrap(), peers.recv().await.unwrap()];
     for peer in &mut both {
@@ -224,7 +203,7 @@ async fn one_sent_and_one_waiting(
 
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_connection_died_keeps_its_turn() {
-    let (upstream, _dials, mut peers) = by_hand(patient());
+    let (upstream, _dials, mut peers) = by_hand(1, patient());
     let (peer, requests) = one_sent_and_one_waiting(&upstream, &mut peers).await;
     drop(peer);
     let mut peer = peers.recv().await.unwrap();
@@ -240,7 +219,7 @@ async fn a_request_whose_connection_died_keeps_its_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_lets_a_request_whose_connection_died_be_tried_again() {
-    let (upstream, _dials, mut peers) = by_hand(patient());
+    let (upstream, _dials, mut peers) = by_hand(1, patient());
     let (peer, requests) = one_sent_and_one_waiting(&upstream, &mut peers).await;
     let drained = tokio::spawn({
         let upstream = upstream.clone();

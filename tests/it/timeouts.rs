@@ -13,13 +13,10 @@ use tokio::{
 };
 use tower_upstream::{Error, ErrorKind, Limits, Phase, Timeouts, Upstream};
 
-use crate::support::{dials::Dials, sized};
-
-const URI: &str = "http://in.process/";
-
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
+use crate::support::{
+    dials::{Dials, URI},
+    ms, sized,
+};
 
 /// A handle whose four phases have four different times.
 fn upstream(dials: &Dials) -> Upstream {

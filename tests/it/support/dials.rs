@@ -22,17 +22,34 @@ use tokio::{
     sync::mpsc,
 };
 use tower::Service;
-use tower_upstream::{Upstream, UpstreamBuilder};
+use tower_upstream::{Limits, Timeouts, Upstream, UpstreamBuilder};
 
-use super::{Counts, Peer};
+use super::{Peer, record::Record};
 
 /// How much of a connection inside this process is on its way at most.
 const BUFFER: usize = 16 * 1024;
+
+/// Where requests go over connections inside this process.
+pub(crate) const URI: &str = "http://in.process/";
 
 /// What a dial may end with.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A handle with so many connections, whose upstream the test plays.
+pub(crate) fn by_hand(max_connections: usize, timeouts: Timeouts) -> (Upstream, Dials, Peers) {
+    let (dials, peers) = Dials::by_hand();
+    let limits = Limits::new().max_connections(max_connections);
+    let builder = dials.builder().limits(limits).timeouts(timeouts);
+    (builder.build().unwrap(), dials, peers)
+}
+
+/// What a GET is answered.
+pub(crate) async fn text(upstream: &Upstream) -> String {
+    let response = upstream.get(URI).await.unwrap();
+    response.into_body().text(1000).await.unwrap()
+}
 
 type Open = dyn Fn(Uri) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> + Send + Sync;
 
@@ -41,7 +58,9 @@ type Open = dyn Fn(Uri) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> + Sen
 pub(crate) struct Dials {
     open: Arc<Open>,
     /// Sockets, from before the dial until after the close.
-    sockets: Arc<Counts>,
+    sockets: Arc<Record>,
+    /// The other ends, where they are in this process.
+    peers: Arc<Record>,
 }
 
 /// What becomes of a dial before it gets anywhere.
@@ -70,6 +89,7 @@ impl Dials {
         Self {
             open: Arc::new(open),
             sockets: Arc::default(),
+            peers: Arc::default(),
         }
     }
 
@@ -86,17 +106,19 @@ impl Dials {
     /// The same, but that nobody listens at `dead`.
     pub(crate) fn by_hand_but_to(dead: &'static str) -> (Self, Peers) {
         let (sender, peers) = mpsc::unbounded_channel();
-        let counts = Arc::<Counts>::default();
-        let dials = Self::new(move |uri: Uri| {
+        let record = Arc::<Record>::default();
+        let shared = record.clone();
+        let mut dials = Self::new(move |uri: Uri| {
             if uri.host() == Some(dead) {
                 return ready(Err(io::ErrorKind::ConnectionRefused.into()));
             }
             let (near, far) = duplex(BUFFER);
-            let number = counts.accepted.fetch_add(1, Ordering::SeqCst);
+            let number = shared.accepted.fetch_add(1, Ordering::SeqCst);
             // A test that no longer looks lets the end go.
-            let _ = sender.send(Peer::new(far, number, counts.clone()));
+            let _ = sender.send(Peer::new(far, number, shared.clone()));
             ready(Ok(near))
         });
+        dials.peers = record;
         (dials, peers)
     }
 
@@ -107,9 +129,11 @@ impl Dials {
         Fut: Future<Output = io::Result<()>> + Send + 'static,
     {
         let (dials, mut peers) = Self::by_hand();
+        let record = dials.peers.clone();
         tokio::spawn(async move {
             while let Some(peer) = peers.recv().await {
-                tokio::spawn(script(peer));
+                let (script, record) = (script(peer), record.clone());
+                tokio::spawn(async move { record.run(script).await });
             }
         });
         dials
@@ -130,8 +154,8 @@ impl Dials {
     }
 
     /// The same, where a dial is let through.
-    pub(crate) fn gated(self, gate: impl Fn(&Uri) -> Gate + Send + Sync + 'static) -> Self {
-        let open = self.open;
+    pub(crate) fn gated(&self, gate: impl Fn(&Uri) -> Gate + Send + Sync + 'static) -> Self {
+        let open = self.open.clone();
         let gated = move |uri| match gate(&uri) {
             Gate::Open => open(uri),
             Gate::Refused => Box::pin(ready(Err(io::ErrorKind::ConnectionRefused.into()))),
@@ -139,7 +163,8 @@ impl Dials {
         };
         Self {
             open: Arc::new(gated),
-            sockets: self.sockets,
+            sockets: self.sockets.clone(),
+            peers: self.peers.clone(),
         }
     }
 
@@ -195,7 +220,7 @@ pub(crate) struct Counted {
     _count: Count,
 }
 
-struct Count(Arc<Counts>);
+struct Count(Arc<Record>);
 
 impl Drop for Count {
     fn drop(&mut self) {
@@ -237,10 +262,17 @@ impl Write for Counted {
     }
 }
 
+impl Drop for Dials {
+    fn drop(&mut self) {
+        self.peers.assert_sound();
+    }
+}
+
 impl fmt::Debug for Dials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dials")
             .field("sockets", &self.sockets)
+            .field("peers", &self.peers)
             .finish_non_exhaustive()
     }
 }
