@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::ring,
@@ -17,6 +17,7 @@ use crate::support::{Peer, Server, eventually, sized, sockets};
 pub(crate) struct Authority {
     pub(crate) trusting: ClientConfig,
     pub(crate) server: Arc<ServerConfig>,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
@@ -26,30 +27,28 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let root = params.self_signed(&key).unwrap();
         let issuer = Issuer::new(params, key);
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &issuer).unwrap();
 
-        let provider = Arc::new(ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(root.der().clone()).unwrap();
-        let trusting = ClientConfig::builder_with_provider(provider.clone())
+        let trusting = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let chain: Vec<CertificateDer<'static>> = vec![certificate.der().clone()];
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
         Self {
             trusting,
-            server: Arc::new(server),
+            server: showing(&certificate, &key),
+            issuer,
         }
+    }
+
+    /// A server with another certificate from here.
+    pub(crate) fn issue(&self, params: &CertificateParams) -> Arc<ServerConfig> {
+        let key = KeyPair::generate().unwrap();
+        showing(&params.signed_by(&key, &self.issuer).unwrap(), &key)
     }
 
     /// A server that says "x" to every request.
@@ -67,6 +66,18 @@ impl Authority {
         })
         .await
     }
+}
+
+/// A server that shows this certificate.
+pub(crate) fn showing(certificate: &Certificate, key: &KeyPair) -> Arc<ServerConfig> {
+    let chain: Vec<CertificateDer<'static>> = vec![certificate.der().clone()];
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key);
+    Arc::new(config.unwrap())
 }
 
 fn uri(server: &Server) -> String {

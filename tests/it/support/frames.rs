@@ -18,6 +18,7 @@ pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PUSH_PROMISE: u8 = 5;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 /// RFC 7838 §4.
 pub(crate) const ALTSVC: u8 = 10;
@@ -106,6 +107,20 @@ pub(crate) fn data(stream: u32, bytes: impl AsRef<[u8]>, end: bool) -> Vec<u8> {
 
 pub(crate) fn reset(stream: u32, reason: h2::Reason) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, u32::from(reason).to_be_bytes())
+}
+
+/// A setting by its number (RFC 9113 §6.5.2).
+pub(crate) fn setting(number: u16, value: u32) -> Vec<u8> {
+    let [a, b] = number.to_be_bytes();
+    let [c, d, e, f] = value.to_be_bytes();
+    frame(SETTINGS, 0, 0, [a, b, c, d, e, f])
+}
+
+/// The connection is to end, in peace; streams above `last` have not been looked at.
+pub(crate) fn goaway(last: u32) -> Vec<u8> {
+    let peace = u32::from(h2::Reason::NO_ERROR);
+    let payload = [last.to_be_bytes(), peace.to_be_bytes()];
+    frame(GOAWAY, 0, 0, payload.concat())
 }
 
 /// The next frame; `None` at the end of the connection.

@@ -5,19 +5,23 @@ use std::{fmt::Write as _, time::Duration};
 use tokio::time::{Instant, sleep};
 use tower_upstream::Timeouts;
 
+pub(crate) mod alone;
 pub(crate) mod client;
 pub(crate) mod dials;
+pub(crate) mod echo;
 pub(crate) mod examples;
 pub(crate) mod frames;
+pub(crate) mod http2;
 mod peer;
 pub(crate) mod peers;
 pub(crate) mod random;
 mod record;
 mod server;
 pub(crate) mod sockets;
+pub(crate) mod trial;
 
 pub(crate) use self::{
-    peer::{Peer, Received},
+    peer::{Peer, Received, header},
     server::Server,
 };
 

@@ -184,7 +184,7 @@ impl Received {
 }
 
 /// A field's first value in a head.
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| {
         let (n, value) = line.split_once(':')?;
         n.eq_ignore_ascii_case(name).then(|| value.trim())

@@ -28,7 +28,6 @@ pub(super) struct Record {
 /// A request's head.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    pub(crate) connection: usize,
     pub(crate) method: String,
     /// Its `x-id`, if it has one.
     pub(crate) id: Option<String>,
@@ -54,7 +53,6 @@ impl Record {
     pub(super) fn saw(&self, connection: usize, method: &str, id: Option<&str>) {
         let after_a_fault = self.faulty.lock().unwrap().contains(&connection);
         self.seen.lock().unwrap().push(Seen {
-            connection,
             method: method.to_owned(),
             id: id.map(str::to_owned),
             after_a_fault,

@@ -24,6 +24,8 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// What its URIs begin with.
+    base: String,
     record: Arc<Record>,
     accepting: AbortHandle,
 }
@@ -62,6 +64,7 @@ impl Server {
         .abort_handle();
         Self {
             address,
+            base: format!("http://{address}"),
             record,
             accepting,
         }
@@ -93,7 +96,13 @@ impl Server {
     }
 
     pub(crate) fn uri(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}{path}", self.base)
+    }
+
+    /// Its URIs are https from now on, and it is called by its name.
+    pub(crate) fn over_tls(mut self) -> Self {
+        self.base = format!("https://localhost:{}", self.address.port());
+        self
     }
 
     /// Connections open at the moment.
