@@ -17,6 +17,7 @@ mod examples;
 mod exchange;
 mod extract;
 mod failures;
+mod faults;
 mod forward;
 mod gateway;
 mod gather;

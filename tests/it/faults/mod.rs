@@ -1,0 +1,49 @@
+//! The fault cases, a file a group, each test named by its case and its sentence. Every one ends in
+//! [`Trial::over`](crate::support::trial::Trial::over), which holds for all of them. The table from
+//! case to test is in `docs/reliability.md`.
+
+mod connect;
+mod head;
+mod http2;
+mod http2_wire;
+mod tls;
+mod trials;
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tower_upstream::{Error, ErrorKind, Limits, Phase, Timeouts, Upstream, UpstreamBuilder};
+
+use crate::support::trial::CAP;
+
+/// The timeout that a test is about, where it is about one.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// A handle to be, which loses patience late.
+fn builder() -> UpstreamBuilder {
+    Upstream::builder()
+        .limits(Limits::new().max_connections(CAP))
+        .timeouts(patient())
+}
+
+fn patient() -> Timeouts {
+    Timeouts::new(Duration::from_secs(50))
+}
+
+/// What went wrong, where, and what two kinds of clients are told of it.
+#[track_caller]
+fn assert_failed(error: &Error, kind: ErrorKind, phase: Phase, status: u16, grpc: i32) {
+    assert_eq!(
+        (error.kind(), error.phase()),
+        (kind, Some(phase)),
+        "{error:?}"
+    );
+    let told = (error.status(), error.grpc_code());
+    assert_eq!(told, (StatusCode::from_u16(status).unwrap(), grpc));
+}
+
+/// The request is safe to send again.
+#[track_caller]
+fn assert_unsent(error: &Error) {
+    assert!(!error.was_sent(), "nothing of it was sent: {error:?}");
+}
