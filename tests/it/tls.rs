@@ -30,16 +30,11 @@ impl Authority {
 
         let mut roots = RootCertStore::empty();
         roots.add(root.der().clone()).unwrap();
-        let trusting = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &issuer).unwrap();
         Self {
-            trusting,
+            trusting: trusting(roots),
             server: showing(&certificate, &key),
             issuer,
         }
@@ -66,6 +61,15 @@ impl Authority {
         })
         .await
     }
+}
+
+/// A client that trusts these.
+pub(crate) fn trusting(roots: RootCertStore) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 /// A server that shows this certificate.

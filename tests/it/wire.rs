@@ -10,24 +10,19 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, response::Response};
+use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::timeout,
 };
 
+pub(crate) use crate::support::front::router as serve;
+
 /// Longer than anything takes that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-pub(crate) async fn serve(app: Router) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
-    address
-}
 
 pub(crate) struct Client {
     socket: TcpStream,

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tower_upstream::{ErrorKind, Limits, Phase};
 
-use super::{SHORT, assert_failed, assert_unsent, builder, patient};
+use super::{SHORT, any_connector, assert_failed, assert_unsent, builder, patient};
 use crate::support::{
     Server,
     alone::{assert_pass_alone, is_alone},
@@ -169,7 +169,7 @@ async fn a8_without_a_port_left_it_fails_and_recovers() {
             }
         }
     });
-    let trial = Trial::start(builder().connector(dials.clone())).await;
+    let trial = Trial::start(any_connector().connector(dials.clone())).await;
     let server = trial.server(echo::serve).await;
     let error = trial.fails(server.uri("/")).await;
     assert_failed(&error, ErrorKind::OutOfSockets, Phase::Connect, 503, 14);
@@ -192,7 +192,7 @@ async fn a9_a_dial_that_succeeds_after_its_request_has_left_ends_in_the_pool_onc
             }
         }
     });
-    let trial = Trial::start(builder().connector(dials.clone())).await;
+    let trial = Trial::start(any_connector().connector(dials.clone())).await;
     let server = trial.server(echo::serve).await;
     let left = poll_immediate(trial.get(server.uri("/"))).await;
     assert!(left.is_none(), "it is dialling, and leaves");

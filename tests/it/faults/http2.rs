@@ -72,7 +72,7 @@ async fn going_away(trial: &Trial, requests: usize, kept: usize, leaves: bool) -
                 calls.push(peer.call().await.unwrap());
             }
             peer.fault();
-            frames.send(goaway(calls[kept - 1].stream())).unwrap();
+            frames.send(goaway(calls[kept - 1].stream()));
             if leaves {
                 return Ok(());
             }

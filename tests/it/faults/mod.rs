@@ -12,21 +12,28 @@ mod trials;
 use std::time::Duration;
 
 use http::StatusCode;
+use rustls::RootCertStore;
 use tower_upstream::{Error, ErrorKind, Limits, Phase, Timeouts, Upstream, UpstreamBuilder};
 
-use crate::support::trial::CAP;
+use crate::{support::trial::CAP, tls::trusting};
 
 /// The timeout that a test is about, where it is about one.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// A handle to be, which loses patience late.
-fn builder() -> UpstreamBuilder {
+/// A handle to be, which loses patience late, and trusts nobody: to read whom this machine trusts takes
+/// longer than most of these tests.
+pub(crate) fn builder() -> UpstreamBuilder {
+    any_connector().tls(trusting(RootCertStore::empty()))
+}
+
+/// The same for a connector of its own.
+fn any_connector() -> UpstreamBuilder {
     Upstream::builder()
         .limits(Limits::new().max_connections(CAP))
         .timeouts(patient())
 }
 
-fn patient() -> Timeouts {
+pub(crate) fn patient() -> Timeouts {
     Timeouts::new(Duration::from_secs(50))
 }
 

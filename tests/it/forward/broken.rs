@@ -47,12 +47,13 @@ async fn d1_to_d5_a_body_that_breaks_off_never_looks_whole_to_either_client() {
     for fault in [
         Fault::http1("d1", "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegun").close(),
         Fault::http1("d2: no last chunk", CHUNKED).close(),
-        Fault::http1("d3: no chunk size", format!("{CHUNKED}xyz\r\n")),
+        Fault::http1("d3: no chunk size", format!("{CHUNKED}xyz\r\n")).spoils(),
         Fault::http1(
             "d3: a size over 64 bits",
             format!("{CHUNKED}1ffffffffffffffff\r\n"),
-        ),
-        Fault::http1("d4: endless extensions", extensions),
+        )
+        .spoils(),
+        Fault::http1("d4: endless extensions", extensions).spoils(),
         Fault::http1("d5: reset", CHUNKED).reset(),
     ] {
         for seen in fault.seen_by_both(get()).await {
@@ -73,8 +74,8 @@ async fn d1_to_d5_a_stream_that_breaks_off_never_looks_whole_to_either_client() 
         Fault::http2("d1: no data at all", [short, &data(1, "", true)]),
         Fault::http2("d1: past its length", [short, &data(1, [b'x'; 101], true)]),
         Fault::http2("d2: closed", [begun, &piece]).close(),
-        Fault::http2("d3: more padding than frame", [begun, &piece, &padded]),
-        Fault::http2("d3: data on no stream", [begun, &piece, &nobodys]),
+        Fault::http2("d3: more padding than frame", [begun, &piece, &padded]).spoils(),
+        Fault::http2("d3: data on no stream", [begun, &piece, &nobodys]).spoils(),
         Fault::http2("d5: connection reset", [begun, &piece]).reset(),
         Fault::http2(
             "d5: failed",
@@ -234,15 +235,15 @@ async fn d12_bytes_behind_a_response_without_a_body_are_nobodys_to_either_client
     for (method, fault) in [
         (
             "HEAD",
-            Fault::http1("head", "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret"),
+            Fault::http1("head", "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").spoils(),
         ),
         (
             "GET",
-            Fault::http1("204", "HTTP/1.1 204 No Content\r\n\r\nsecret"),
+            Fault::http1("204", "HTTP/1.1 204 No Content\r\n\r\nsecret").spoils(),
         ),
         (
             "GET",
-            Fault::http1("304", "HTTP/1.1 304 Not Modified\r\n\r\nsecret"),
+            Fault::http1("304", "HTTP/1.1 304 Not Modified\r\n\r\nsecret").spoils(),
         ),
         ("HEAD", Fault::http2("head", [&head("200"), &secret])),
         ("GET", Fault::http2("204", [&head("204"), &secret])),

@@ -15,16 +15,18 @@ use http::{Request, Version};
 use http_body_util::Empty;
 use tokio::time::sleep;
 use tower::Layer;
-use tower_upstream::{Limits, Timeouts, Truncate, Uncuttable, Upstream};
+use tower_upstream::{Forward, Limits, Timeouts, Truncate, Uncuttable};
 
 use super::{
-    faults::{Seen, in_version, see},
+    faults::{Seen, in_protocol, see},
     support::axum,
 };
 use crate::{
+    faults,
     support::{
         client::{Client, PAIRS},
         eventually, sockets,
+        trial::Trial,
     },
     wire,
 };
@@ -94,32 +96,30 @@ fn gzip(text: &str) -> Vec<u8> {
     coded
 }
 
-/// One case: a handle, and the client's version.
+/// One pair of versions, and a handle of one connection.
 struct Case {
     client: Version,
-    upstream: Upstream,
+    trial: Trial,
     address: SocketAddr,
 }
 
 impl Case {
-    /// One for each pair of versions, with these timeouts.
-    async fn all(timeouts: Timeouts) -> Vec<Self> {
-        let address = upstream().await;
+    async fn start((client, version): (Version, Version), timeouts: Timeouts) -> Self {
         let limits = Limits::new().max_connections(1);
-        let case = |(client, version)| Self {
+        let builder = faults::builder().limits(limits).timeouts(timeouts);
+        let trial = Trial::capped(1, in_protocol(builder, version)).await;
+        let address = upstream().await;
+        trial.count_sockets_to(address);
+        Self {
             client,
-            upstream: in_version(
-                Upstream::builder().timeouts(timeouts).limits(limits),
-                version,
-            ),
+            trial,
             address,
-        };
-        PAIRS.into_iter().map(case).collect()
+        }
     }
 
-    fn forward(&self) -> tower_upstream::Forward {
-        self.upstream
-            .forward_to(format!("http://{}", self.address).parse().unwrap())
+    fn forward(&self) -> Forward {
+        let origin = format!("http://{}", self.address);
+        self.trial.upstream.forward_to(origin.parse().unwrap())
     }
 
     async fn front(&self) -> SocketAddr {
@@ -129,13 +129,13 @@ impl Case {
     /// What is seen of a path that is cut.
     async fn cut(&self, truncate: Truncate, path: &str) -> Seen {
         let front = axum(truncate.layer().layer(self.forward())).await;
-        let request = Request::get(path).body(Empty::<Bytes>::new()).unwrap();
-        see(front, self.client, request).await
+        let request = Request::get(path).header("te", "trailers");
+        see(front, self.client, request.body(Empty::new()).unwrap()).await
     }
 
     async fn is_free(&self, name: &str) {
         eventually(&format!("{name}: {:?}: it is free", self.client), || {
-            self.upstream.stats().total.in_use == 0
+            self.trial.upstream.stats().total.in_use == 0
         })
         .await;
     }
@@ -147,47 +147,57 @@ fn impatient() -> Timeouts {
 
 #[tokio::test]
 async fn d6_a_body_that_drips_for_ever_is_cut_off_by_the_total_timeout() {
-    for case in Case::all(impatient()).await {
+    for pair in PAIRS {
+        let case = Case::start(pair, impatient()).await;
         let request = Request::get("/drip").body(Empty::new()).unwrap();
         let seen = see(case.front().await, case.client, request).await;
         assert_eq!(seen.status(), 200, "{seen:?}");
         assert!(!seen.body.is_empty(), "it had begun: {seen:?}");
         assert!(!seen.is_whole, "it does not look whole: {seen:?}");
         case.is_free("d6").await;
+        case.trial.over([]).await;
     }
 }
 
 #[tokio::test]
 async fn d14_a_client_that_reads_nothing_holds_its_connection_no_longer_than_the_total_timeout() {
-    for case in Case::all(impatient()).await {
+    for pair in PAIRS {
+        let case = Case::start(pair, impatient()).await;
         let mut client = Client::connect(case.front().await, case.client).await;
         let request = Request::get("/flood").body(Empty::<Bytes>::new()).unwrap();
         let unread = client.send(request).await.unwrap();
         case.is_free("d14").await;
-        assert_eq!(case.upstream.stats().timed_out_total, 1);
+        assert_eq!(case.trial.upstream.stats().timed_out_total, 1);
         drop(unread);
+        case.trial.over([]).await;
     }
 }
 
 #[tokio::test]
 async fn d7_an_endless_body_is_cut_at_the_limit_and_nobody_reads_on() {
-    for case in Case::all(Timeouts::default()).await {
+    for pair in PAIRS {
+        let case = Case::start(pair, faults::patient()).await;
         let seen = case.cut(Truncate::bytes(1000), "/flood").await;
         assert!(seen.is_whole && seen.status() == 200, "{seen:?}");
         assert_eq!(seen.body, [b'x'; 1000]);
+        let mark = seen.trailers.get("content-truncated");
+        let mark = mark.map(|mark| mark.as_bytes());
+        assert_eq!(mark, Some(&b"length;limit=1000;unit=byte"[..]), "{seen:?}");
         case.is_free("d7").await;
-        let stats = case.upstream.stats();
+        let stats = case.trial.upstream.stats();
         assert_eq!((stats.cut_and_closed, stats.cut_and_reused), (1, 0));
         if case.client == Version::HTTP_11 {
             let seen = case.cut(Truncate::bytes(1000), "/ten").await;
             assert_eq!(seen.body, b"0123456789", "there is room for the next");
         }
+        case.trial.over([]).await;
     }
 }
 
 #[tokio::test]
 async fn d8_only_what_is_longer_than_the_limit_is_marked_and_the_connection_is_kept_in_any_case() {
-    for case in Case::all(Timeouts::default()).await {
+    for pair in PAIRS {
+        let case = Case::start(pair, faults::patient()).await;
         for limit in [0, 9, 10, 11] {
             let seen = case.cut(Truncate::bytes(limit), "/ten").await;
             let length = limit.min(10);
@@ -199,13 +209,19 @@ async fn d8_only_what_is_longer_than_the_limit_is_marked_and_the_connection_is_k
             assert_eq!(seen.lines("content-truncated"), marks, "{limit}: {seen:?}");
             case.is_free("d8").await;
         }
-        assert_eq!(case.upstream.stats().opened, 1, "ten bytes are soon read");
+        assert_eq!(
+            case.trial.upstream.stats().opened,
+            1,
+            "ten bytes are soon read"
+        );
+        case.trial.over([]).await;
     }
 }
 
 #[tokio::test]
 async fn d9_a_cut_inside_a_character_a_chunk_or_a_coding_is_the_same_each_time() {
-    for case in Case::all(Timeouts::default()).await {
+    for pair in PAIRS {
+        let case = Case::start(pair, faults::patient()).await;
         for (limit, path, text) in [
             (1, "/accented", "a"),
             (2, "/accented", "aé"),
@@ -219,12 +235,14 @@ async fn d9_a_cut_inside_a_character_a_chunk_or_a_coding_is_the_same_each_time()
             assert!(seen.is_whole, "{limit} of {path}: {seen:?}");
             assert_eq!(seen.body, text.as_bytes(), "{limit} of {path}");
         }
+        case.trial.over([]).await;
     }
 }
 
 #[tokio::test]
 async fn d10_a_bomb_is_decoded_no_further_than_the_limit() {
-    for case in Case::all(Timeouts::default()).await {
+    for pair in PAIRS {
+        let case = Case::start(pair, faults::patient()).await;
         let before = sockets::memory_of(std::process::id());
         let seen = case.cut(Truncate::bytes(3_000_000), "/bomb").await;
         assert!(seen.is_whole && seen.status() == 200, "{:?}", seen.head);
@@ -232,12 +250,14 @@ async fn d10_a_bomb_is_decoded_no_further_than_the_limit() {
         case.is_free("d10").await;
         let growth = sockets::memory_of(std::process::id()).saturating_sub(before);
         assert!(growth < 64 << 20, "memory grew by {growth} bytes");
+        case.trial.over([]).await;
     }
 }
 
 #[tokio::test]
 async fn d11_codings_upon_codings_are_passed_on_unread_or_refused() {
-    for case in Case::all(Timeouts::default()).await {
+    for pair in PAIRS {
+        let case = Case::start(pair, faults::patient()).await;
         let seen = case.cut(Truncate::bytes(3), "/nested").await;
         assert_eq!(seen.body, b"secret", "nobody here has looked into it");
         assert_eq!(seen.lines("content-truncated"), [""; 0], "nor cut it");
@@ -247,5 +267,6 @@ async fn d11_codings_upon_codings_are_passed_on_unread_or_refused() {
         assert_eq!(seen.status(), 502, "{seen:?}");
         assert_ne!(seen.body, b"secret");
         case.is_free("d11").await;
+        case.trial.over([]).await;
     }
 }

@@ -16,15 +16,19 @@ use tokio::time::timeout;
 use tower_upstream::{Upstream, UpstreamBuilder};
 
 use super::support::{PATIENCE, axum};
-use crate::support::{Peer, Server, client::Client, eventually, frames, sized};
+use crate::{
+    faults,
+    support::{Peer, Server, client::Client, http2, sized, trial::Trial},
+};
 
-/// What an upstream answers its first request with. It answers every other with "ok".
+/// What an upstream answers its first request with. It answers every other with its id.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
     pub(super) name: &'static str,
     upstream: Version,
     bytes: Vec<u8>,
     then: Then,
+    spoils: bool,
 }
 
 /// What becomes of the connection after that.
@@ -47,14 +51,6 @@ pub(super) struct Seen {
     pub(super) is_whole: bool,
 }
 
-/// A front of ours and what is behind it, for as long as one case takes.
-pub(super) struct World {
-    pub(super) upstream: Upstream,
-    /// Until the end.
-    _server: Server,
-    pub(super) front: SocketAddr,
-}
-
 impl Fault {
     pub(super) fn http1(name: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -62,6 +58,7 @@ impl Fault {
             upstream: Version::HTTP_11,
             bytes: bytes.into(),
             then: Then::Serve,
+            spoils: false,
         }
     }
 
@@ -95,105 +92,112 @@ impl Fault {
         }
     }
 
-    /// What a client of each version sees of it. After each, another request on the same front is
-    /// served, and nothing is held any more.
+    /// Its connection may carry no other request.
+    pub(super) fn spoils(self) -> Self {
+        Self {
+            spoils: true,
+            ..self
+        }
+    }
+
+    /// What a client of each version sees of it, through a proxy that is well afterwards.
     pub(super) async fn seen_by_both(&self, request: http::request::Builder) -> [Seen; 2] {
         let request = request.body(()).unwrap();
         let see = async |version| {
-            let world = World::start(self.clone()).await;
-            let seen = see(world.front, version, request.clone().map(|()| Empty::new())).await;
-            world.is_well(self.name).await;
+            let trial = Trial::start(in_protocol(faults::builder(), self.upstream)).await;
+            let server = self.serve(&trial).await;
+            let forward = trial.upstream.forward_to(server.uri("/").parse().unwrap());
+            let front = axum(forward.proxy_status(true)).await;
+            let mut request = request.clone().map(|()| Empty::new());
+            let id = trial.name(Request::builder()).body(()).unwrap();
+            request.headers_mut().extend(id.headers().clone());
+            let seen = see(front, version, request).await;
+
+            let next = trial.name(Request::get("/")).body(Empty::new()).unwrap();
+            let id = next.headers()["x-id"].clone();
+            let next = see(front, Version::HTTP_11, next).await;
+            let name = self.name;
+            let is_answered = next.is_whole && next.body == id.as_bytes();
+            assert!(is_answered, "{name}: the next: {next:?}");
+            trial.over([server]).await;
             seen
         };
         [see(Version::HTTP_11).await, see(Version::HTTP_2).await]
     }
 
-    async fn inflict(&self, mut peer: Peer, is_first: &AtomicBool) -> io::Result<()> {
-        if self.upstream == Version::HTTP_2 {
-            frames::accept(&mut peer.stream).await?;
-        }
-        loop {
-            let (stream, is_head) = match self.upstream {
-                Version::HTTP_2 => match frames::request(&mut peer.stream).await? {
-                    Some(stream) => (stream, false),
-                    None => return Ok(()),
-                },
-                _ => match peer.request().await? {
-                    Some(request) => (0, request.method() == "HEAD"),
-                    None => return Ok(()),
-                },
-            };
-            if is_first.swap(false, Ordering::SeqCst) {
-                peer.write(&self.bytes).await?;
-                match self.then {
-                    Then::Serve => {}
-                    Then::Close => return Ok(()),
-                    Then::Reset => return reset(&mut peer).await,
+    /// Answers the first request with the fault, and every other with its id.
+    async fn serve(&self, trial: &Trial) -> Server {
+        let is_first = Arc::new(AtomicBool::new(true));
+        let fault = Arc::new(self.clone());
+        trial
+            .server(move |peer| {
+                let (fault, is_first) = (fault.clone(), is_first.clone());
+                async move {
+                    if fault.upstream == Version::HTTP_2 {
+                        fault.inflict_http2(peer, &is_first).await
+                    } else {
+                        fault.inflict_http1(peer, &is_first).await
+                    }
                 }
-            } else if self.upstream == Version::HTTP_2 {
-                peer.write(frames::ok(stream, &[])).await?;
-                peer.write(frames::data(stream, "ok", true)).await?;
-            } else {
-                assert!(!is_head, "a second request is a GET");
-                peer.write(sized("ok")).await?;
+            })
+            .await
+    }
+
+    async fn inflict_http1(&self, mut peer: Peer, is_first: &AtomicBool) -> io::Result<()> {
+        while let Some(request) = peer.request().await? {
+            if !is_first.swap(false, Ordering::SeqCst) {
+                peer.write(sized(request.id())).await?;
+                continue;
+            }
+            if self.spoils {
+                peer.fault();
+            }
+            peer.write(&self.bytes).await?;
+            match self.then {
+                Then::Serve => {}
+                Then::Close => return Ok(()),
+                Then::Reset => return peer.reset_soon().await,
             }
         }
-    }
-}
-
-/// Ends the connection by RST, once what was written is with the other side.
-async fn reset(peer: &mut Peer) -> io::Result<()> {
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    socket2::SockRef::from(&peer.stream).set_linger(Some(std::time::Duration::ZERO))
-}
-
-impl World {
-    pub(super) async fn start(fault: Fault) -> Self {
-        Self::start_with(fault, Upstream::builder()).await
+        Ok(())
     }
 
-    pub(super) async fn start_with(fault: Fault, builder: UpstreamBuilder) -> Self {
-        let version = fault.upstream;
-        let is_first = Arc::new(AtomicBool::new(true));
-        let fault = Arc::new(fault);
-        let server = Server::start(move |peer| {
-            let (fault, is_first) = (fault.clone(), is_first.clone());
-            async move { fault.inflict(peer, &is_first).await }
-        })
-        .await;
-        let upstream = in_version(builder, version);
-        let forward = upstream.forward_to(server.uri("/").parse().unwrap());
-        let front = axum(forward.proxy_status(true)).await;
-        Self {
-            upstream,
-            _server: server,
-            front,
+    async fn inflict_http2(&self, peer: Peer, is_first: &AtomicBool) -> io::Result<()> {
+        let (mut peer, frames) = http2::accept_injected(peer).await?;
+        // Unanswered, they are there until the end of the connection.
+        let mut begun = Vec::new();
+        while let Some(call) = peer.call().await {
+            if !is_first.swap(false, Ordering::SeqCst) {
+                call.answer();
+                continue;
+            }
+            assert_eq!(call.stream(), 1, "the stream of the frames");
+            if self.spoils {
+                peer.fault();
+            }
+            begun.push(call);
+            frames.send(self.bytes.clone());
+            match self.then {
+                Then::Serve => {}
+                Then::Close => break,
+                Then::Reset => frames.reset(),
+            }
         }
+        Ok(())
     }
+}
 
-    /// The next request is served, and everything has come back.
-    pub(super) async fn is_well(&self, name: &str) {
-        let next = Request::get("/").body(Empty::new()).unwrap();
-        let next = see(self.front, Version::HTTP_11, next).await;
-        assert!(
-            next.is_whole && next.body == b"ok",
-            "{name}: the next: {next:?}"
-        );
-        eventually(&format!("{name}: everything has come back"), || {
-            let total = self.upstream.stats().total;
-            total.in_use + total.waiting + total.connecting == 0
-        })
-        .await;
+/// A handle to be that speaks this version.
+pub(super) fn in_protocol(builder: UpstreamBuilder, version: Version) -> UpstreamBuilder {
+    match version {
+        Version::HTTP_2 => builder.http2_prior_knowledge(),
+        _ => builder.http1_only(),
     }
 }
 
 /// A handle that speaks this version.
 pub(crate) fn in_version(builder: UpstreamBuilder, version: Version) -> Upstream {
-    let builder = match version {
-        Version::HTTP_2 => builder.http2_prior_knowledge(),
-        _ => builder.http1_only(),
-    };
-    builder.build().unwrap()
+    in_protocol(builder, version).build().unwrap()
 }
 
 /// What a client of this version is answered, on a connection of its own.

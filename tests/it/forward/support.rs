@@ -1,25 +1,20 @@
 //! Fronts, and clients that write what they like.
 
 use std::{
-    convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use axum::{BoxError, Router, body::Body};
-use bytes::Bytes;
-use http::{Request, Response};
-use hyper::server::conn::http1;
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::timeout,
 };
-use tower::Service;
 use tower_upstream::{Forward, Timeouts, Upstream};
 
+pub(crate) use crate::support::front::axum;
+pub(super) use crate::support::front::bare;
 use crate::support::{Received, Server, sized};
 
 /// Longer than anything takes that a test waits for.
@@ -89,37 +84,6 @@ pub(super) fn forward(server: &Server) -> Forward {
 pub(super) fn forward_http1(server: &Server) -> Forward {
     let upstream = Upstream::builder().http1_only().build().unwrap();
     upstream.forward_to(server.uri("/").parse().unwrap())
-}
-
-/// Serves it by axum: a `Forward`, or one in a layer.
-pub(crate) async fn axum<S, B>(service: S) -> SocketAddr
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
-    S: Clone + Send + Sync + 'static,
-    S::Future: Send + 'static,
-    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let app = Router::new().fallback_service(service);
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
-    address
-}
-
-/// Serves it by hyper, with nothing between.
-pub(super) async fn bare(forward: Forward) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (socket, _) = listener.accept().await.unwrap();
-            let service = TowerToHyperService::new(forward.clone());
-            let connection = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
-            tokio::spawn(connection.with_upgrades());
-        }
-    });
-    address
 }
 
 /// Behind each of the two.

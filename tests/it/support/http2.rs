@@ -15,7 +15,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::Peer;
+use super::{Peer, peer::reset_soon};
 
 /// A connection after its handshake.
 pub(crate) type Http2<S = TcpStream> = Peer<Connection<S, Bytes>>;
@@ -53,9 +53,7 @@ where
 }
 
 /// As [`accept`], with a way to put frames between those of the `h2` crate.
-pub(crate) async fn accept_injected(
-    peer: Peer,
-) -> io::Result<(Http2<DuplexStream>, mpsc::UnboundedSender<Vec<u8>>)> {
+pub(crate) async fn accept_injected(peer: Peer) -> io::Result<(Http2<DuplexStream>, Injector)> {
     let (near, far) = duplex(1 << 16);
     let (sender, frames) = mpsc::unbounded_channel();
     let peer = peer
@@ -64,14 +62,36 @@ pub(crate) async fn accept_injected(
             Ok(near)
         })
         .await?;
-    Ok((accept(peer).await?, sender))
+    Ok((accept(peer).await?, Injector(sender)))
+}
+
+/// Puts frames of one's own on a connection. They are out before a connection ends that is dropped.
+#[derive(Debug)]
+pub(crate) struct Injector(mpsc::UnboundedSender<Injected>);
+
+#[derive(Debug)]
+enum Injected {
+    Frames(Vec<u8>),
+    Reset,
+}
+
+impl Injector {
+    pub(crate) fn send(&self, frames: impl Into<Vec<u8>>) {
+        // Who is gone in the meantime is not told.
+        let _ = self.0.send(Injected::Frames(frames.into()));
+    }
+
+    /// Ends the connection by RST.
+    pub(crate) fn reset(&self) {
+        let _ = self.0.send(Injected::Reset);
+    }
 }
 
 /// Passes everything on, and other frames between two of the server's own.
 async fn pump(
     socket: TcpStream,
     server: DuplexStream,
-    mut frames: mpsc::UnboundedReceiver<Vec<u8>>,
+    mut frames: mpsc::UnboundedReceiver<Injected>,
 ) {
     let (mut from_client, mut to_client) = socket.into_split();
     let (mut from_server, mut to_server) = split(server);
@@ -89,9 +109,10 @@ async fn pump(
             tokio::select! {
                 biased;
                 // Where nobody sends them any more, there are no others.
-                Some(frame) = frames.recv(), if buffered.is_empty() => {
-                    to_client.write_all(&frame).await?;
-                }
+                Some(injected) = frames.recv(), if buffered.is_empty() => match injected {
+                    Injected::Frames(frames) => to_client.write_all(&frames).await?,
+                    Injected::Reset => return reset_soon(to_client.as_ref()).await,
+                },
                 read = from_server.read_buf(&mut buffered) => if read? == 0 {
                     return Ok::<_, io::Error>(());
                 },

@@ -11,6 +11,7 @@ pub(crate) mod dials;
 pub(crate) mod echo;
 pub(crate) mod examples;
 pub(crate) mod frames;
+pub(crate) mod front;
 pub(crate) mod http2;
 mod peer;
 pub(crate) mod peers;

@@ -9,9 +9,10 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
+    time::sleep,
 };
 
-use super::record::Record;
+use super::{ms, record::Record};
 
 /// One connection, as its script sees it.
 #[derive(Debug)]
@@ -77,6 +78,17 @@ impl Peer {
         self.stream.set_zero_linger().unwrap();
         io::ErrorKind::ConnectionReset.into()
     }
+
+    /// The same, once what was written is with the other side.
+    pub(crate) async fn reset_soon(self) -> io::Result<()> {
+        reset_soon(&self.stream).await
+    }
+}
+
+/// Has the connection end by a reset, once what was written is with the other side.
+pub(super) async fn reset_soon(stream: &TcpStream) -> io::Result<()> {
+    sleep(ms(50)).await;
+    stream.set_zero_linger()
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {

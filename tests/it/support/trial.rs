@@ -22,7 +22,7 @@ use tower_upstream::{Error, Upstream, UpstreamBuilder};
 use super::{
     Peer, Received, Server,
     alone::{descriptors, is_alone},
-    echo, eventually, sized,
+    echo, eventually, front, sized,
     sockets::{connected_to_any, memory_of},
 };
 
@@ -141,6 +141,11 @@ impl Trial {
         .await
     }
 
+    /// Counts the sockets to an upstream that is not one of [`server`](Self::server).
+    pub(crate) fn count_sockets_to(&self, address: SocketAddr) {
+        self.watch.add(address);
+    }
+
     /// For scripts that have more to look at than their accepts.
     pub(crate) fn watch(&self) -> Arc<Watch> {
         self.watch.clone()
@@ -148,12 +153,15 @@ impl Trial {
 
     /// A request that carries its id, and secrets.
     pub(crate) fn request(&self, method: &str, uri: &str) -> Builder {
+        let request = http::Request::builder().method(method);
+        let request = request.uri(format!("{uri}?token={SECRET}"));
+        self.name(request.header("authorization", format!("Bearer {SECRET}")))
+    }
+
+    /// Gives a request its id.
+    pub(crate) fn name(&self, request: Builder) -> Builder {
         let id = self.sent.fetch_add(1, Ordering::SeqCst);
-        http::Request::builder()
-            .method(method)
-            .uri(format!("{uri}?token={SECRET}"))
-            .header("authorization", format!("Bearer {SECRET}"))
-            .header("x-id", format!("request-{id}"))
+        request.header("x-id", format!("request-{id}"))
     }
 
     /// A whole exchange: the text, or the error, which is safe to show.
@@ -213,9 +221,10 @@ impl Trial {
     /// 8. where it runs alone, memory is bounded.
     ///
     /// That errors show no secret was seen when they came. That they come in time is for the test to
-    /// say, which knows the time. `servers` are those that are well again.
+    /// say, which knows the time. `servers` are those that are well again. Fronts on this thread end.
     pub(crate) async fn over(self, servers: impl IntoIterator<Item = Server>) {
         let servers: Vec<_> = servers.into_iter().collect();
+        front::stop();
         self.assert_at_rest().await;
         for server in &servers {
             self.canaries(2 * self.cap, &server.uri("/canary")).await;
