@@ -16,7 +16,7 @@ pub(super) fn check(headers: &mut HeaderMap, body: &impl Body) -> Result<(), Ans
     let codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (lengths.count(), codings.count()) {
         (0, 0) => return Ok(()),
-        (0, 1) if list::members(headers, TRANSFER_ENCODING).eq(["chunked"]) => return Ok(()),
+        (0, 1) if is_chunked_alone(headers) => return Ok(()),
         (0, _) => return Err(Answer::bad_request("the transfer coding is not supported")),
         (_, 0) => {}
         (_, _) => {
@@ -39,6 +39,12 @@ pub(super) fn check(headers: &mut HeaderMap, body: &impl Body) -> Result<(), Ans
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     Ok(())
+}
+
+fn is_chunked_alone(headers: &HeaderMap) -> bool {
+    let mut codings = list::members(headers, TRANSFER_ENCODING);
+    let first = codings.next();
+    first.is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) && codings.next().is_none()
 }
 
 /// The one length that all lines state, in digits and nothing else.
@@ -120,6 +126,7 @@ mod tests {
     fn a_coding_is_chunked_and_stands_alone() {
         let coded = |value| checked(&[("transfer-encoding", value)], "hello");
         assert!(coded("chunked").is_ok());
+        assert!(coded("Chunked").is_ok(), "in any case (RFC 9112 §7)");
         for value in [
             "gzip, chunked",
             "identity",
