@@ -8,11 +8,17 @@ use async_compression::{
     codecs::{EncodeV2, GzipEncoder},
     core::util::{PartialBuffer, WriteBuffer},
 };
-use axum::{Router, body::Body, response::Response, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    response::Response,
+    routing::{get, post},
+};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::{Request, Version};
-use http_body_util::Empty;
+use http_body_util::{Empty, StreamBody};
+use hyper::body::Frame;
 use tokio::time::sleep;
 use tower::Layer;
 use tower_upstream::{Forward, Limits, Timeouts, Truncate, Uncuttable};
@@ -67,7 +73,8 @@ async fn upstream() -> SocketAddr {
             "/bomb",
             get(async move || coded("gzip", forever(bomb.clone(), Duration::ZERO))),
         )
-        .route("/members", get(async || coded("gzip", members())));
+        .route("/members", get(async || coded("gzip", members())))
+        .route("/length", post(async |body: Bytes| body.len().to_string()));
     wire::serve(app).await
 }
 
@@ -169,6 +176,24 @@ async fn d14_a_client_that_reads_nothing_holds_its_connection_no_longer_than_the
         case.is_free("d14").await;
         assert_eq!(case.trial.upstream.stats().timed_out_total, 1);
         drop(unread);
+        case.trial.over([]).await;
+    }
+}
+
+#[tokio::test]
+async fn i7_a_request_whose_end_does_not_come_holds_its_connection_no_longer_than_the_total_timeout()
+ {
+    for pair in PAIRS {
+        let case = Case::start(pair, impatient()).await;
+        let mut client = Client::connect(case.front().await, case.client).await;
+        // A body is passed on as it comes, so its request has its connection from the head on.
+        let begun = stream::once(async { Ok::<_, Infallible>(Frame::data(Bytes::from("begun"))) });
+        let body = StreamBody::new(begun.chain(stream::pending()));
+        let request = Request::post("/length").body(body).unwrap();
+        let response = client.send(request).await.unwrap();
+        assert_eq!(response.status(), 504, "{response:?}");
+        case.is_free("i7").await;
+        drop((client, response));
         case.trial.over([]).await;
     }
 }

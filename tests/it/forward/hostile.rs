@@ -4,16 +4,20 @@ use std::net::SocketAddr;
 
 use http::Version;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
-use tower_upstream::{Limits, Upstream};
+use tower_upstream::Limits;
 
 use super::{
-    faults::in_version,
+    faults::in_protocol,
     support::{Echo, PATIENCE, axum, forward, get, status},
 };
-use crate::support::{
-    Server, eventually,
-    frames::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, data},
-    sized,
+use crate::{
+    faults,
+    support::{
+        Server, echo, eventually,
+        frames::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, data},
+        sized,
+        trial::Trial,
+    },
 };
 
 /// The first byte of a head: the status, where HPACK's static table has it.
@@ -79,6 +83,7 @@ async fn are_refused(requests: Vec<Fields<'_>>) {
         assert_eq!(echo.take().len(), 0, "{fields:?} reaches no upstream");
     }
     assert_eq!(status(&get(front, "").await), "200", "the next is served");
+    echo.over().await;
 }
 
 #[tokio::test]
@@ -111,6 +116,7 @@ async fn i1_a_body_that_is_not_as_long_as_it_says_never_looks_complete_upstream(
     let whole = [head, data(1, "hello", true)].concat();
     assert!(matches!(send(front, &whole).await, End::Head(_)));
     assert_eq!(echo.one().body, b"hello");
+    echo.over().await;
 }
 
 #[tokio::test]
@@ -209,6 +215,8 @@ async fn i7_a_head_whose_end_does_not_come_holds_no_connection() {
     assert_eq!(status(&get(front, "").await), "200", "others are served");
     assert_eq!(echo.take().len(), 1, "and nobody else has come through");
     assert_eq!(echo.server.peak(), 1);
+    drop(slow);
+    echo.over().await;
 }
 
 #[tokio::test]
@@ -241,6 +249,7 @@ async fn i8_unusual_methods_and_targets_are_defined() {
     send(front, &with_body).await;
     let request = echo.one();
     assert_eq!((request.method(), &*request.body), ("GET", &b"hello"[..]));
+    echo.over().await;
 }
 
 /// Ten thousand streams, each reset as soon as it is opened.
@@ -267,29 +276,16 @@ async fn reset_rapidly(front: SocketAddr) {
 
 #[tokio::test]
 async fn i10_ten_thousand_streams_reset_at_once_leave_nothing_behind() {
-    let http1 = Server::saying("ok").await;
-    let http2 = Server::start(|mut peer| async move {
-        frames::accept(&mut peer.stream).await?;
-        while let Some(stream) = frames::request(&mut peer.stream).await? {
-            peer.write(frames::ok(stream, &[])).await?;
-            peer.write(data(stream, "ok", true)).await?;
-        }
-        Ok(())
-    })
-    .await;
-    for (version, server) in [(Version::HTTP_11, http1), (Version::HTTP_2, http2)] {
+    for version in [Version::HTTP_11, Version::HTTP_2] {
         let limits = Limits::new().max_connections(4);
-        let upstream = in_version(Upstream::builder().limits(limits), version);
-        let front = axum(upstream.forward_to(server.uri("/").parse().unwrap())).await;
+        let builder = faults::builder().limits(limits);
+        let trial = Trial::capped(4, in_protocol(builder, version)).await;
+        let server = trial.server(echo::serve_either).await;
+        let front = axum(trial.upstream.forward_to(server.uri("/").parse().unwrap())).await;
         reset_rapidly(front).await;
-        eventually("every place is free again", || {
-            let total = upstream.stats().total;
-            total.in_use + total.waiting + total.connecting == 0
-        })
-        .await;
-        assert!(upstream.stats().peak <= 4, "the cap holds: {version:?}");
         let response = get(front, "").await;
         assert_eq!(status(&response), "200", "{version:?}: {response}");
+        trial.over([server]).await;
     }
 }
 

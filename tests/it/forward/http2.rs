@@ -69,6 +69,7 @@ async fn i5_an_authority_that_is_not_the_host_is_refused() {
         "{}",
         request.head
     );
+    echo.over().await;
 }
 
 #[tokio::test]
@@ -98,6 +99,7 @@ async fn j3_what_is_illegal_in_http2_never_comes_out() {
         .collect();
     names.sort_unstable();
     assert_eq!(names, ["date", "via"], "only what is end to end");
+    echo.over().await;
 }
 
 #[tokio::test]

@@ -10,19 +10,20 @@ use std::{
 use axum::{Router, extract::ConnectInfo};
 use futures_util::future::join_all;
 use http::{HeaderMap, Request, Version};
-use tokio::{net::TcpListener, time::sleep};
-use tower_upstream::{Limits, Timeouts, Upstream, public_addresses};
+use tokio::time::sleep;
+use tower_upstream::Limits;
 
 use super::{
-    faults::in_version,
-    support::{Echo, axum, get, lines, status},
+    faults::in_protocol,
+    support::{axum, get, status},
 };
 use crate::{
-    http2,
+    faults, http2,
     support::{
         Server,
         client::{self, Client, PAIRS},
-        eventually, sized,
+        echo, eventually, front, sized,
+        trial::Trial,
     },
 };
 
@@ -50,11 +51,11 @@ async fn j1_each_of_many_clients_gets_the_answers_to_its_own_requests() {
         } else {
             http1.uri("/")
         };
-        let upstream = in_version(
-            Upstream::builder().limits(Limits::new().max_connections(4)),
-            version,
-        );
-        let front = axum(upstream.forward_to(uri.parse().unwrap())).await;
+        let builder = faults::builder().limits(Limits::new().max_connections(4));
+        let trial = Trial::capped(4, in_protocol(builder, version)).await;
+        trial.count_sockets_to(http1.address);
+        trial.count_sockets_to(http2.address);
+        let front = axum(trial.upstream.forward_to(uri.parse().unwrap())).await;
         join_all((0..20).map(|n| async move {
             let mut client = Client::connect(front, client).await;
             for i in 0..10 {
@@ -64,6 +65,7 @@ async fn j1_each_of_many_clients_gets_the_answers_to_its_own_requests() {
             }
         }))
         .await;
+        trial.over([]).await;
     }
 }
 
@@ -82,8 +84,9 @@ async fn recorder() -> (http2::Server, Arc<Mutex<Vec<HeaderMap>>>) {
 #[tokio::test]
 async fn i2_i3_over_http2_too_the_upstream_is_told_what_the_proxy_knows_on_one_line_each() {
     let (server, seen) = recorder().await;
-    let upstream = in_version(Upstream::builder(), Version::HTTP_2);
-    let forward = upstream.forward_to(server.uri("/").parse().unwrap());
+    let trial = Trial::start(in_protocol(faults::builder(), Version::HTTP_2)).await;
+    trial.count_sockets_to(server.address);
+    let forward = trial.upstream.forward_to(server.uri("/").parse().unwrap());
     let forward = forward
         .name("edge")
         .client_address(|info: &ConnectInfo<SocketAddr>| info.ip());
@@ -123,86 +126,39 @@ async fn i2_i3_over_http2_too_the_upstream_is_told_what_the_proxy_knows_on_one_l
             assert!(!text.contains(gone), "{gone}: {text}");
         }
     }
+    trial.over([]).await;
 }
 
 #[tokio::test]
 async fn i9_a_loop_over_http2_ends_after_one_round() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let upstream = in_version(Upstream::builder(), Version::HTTP_2);
-    let forward = upstream.forward_to(format!("http://{address}").parse().unwrap());
-    let app = Router::new().fallback_service(forward.name("edge"));
-    tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
+    let trial = Trial::start(in_protocol(faults::builder(), Version::HTTP_2)).await;
+    let (listener, address) = front::listen().await;
+    trial.count_sockets_to(address);
+    let itself = format!("http://{address}").parse().unwrap();
+    let forward = trial.upstream.forward_to(itself).name("edge");
+    front::router_on(listener, Router::new().fallback_service(forward));
     let answer = client::ask(address, Version::HTTP_2, Request::get("/"), "").await;
     assert_eq!(answer.head.status, 502);
     assert_eq!(answer.body, "the request has come back to this proxy");
-    assert_eq!(upstream.stats().opened, 1, "it went round once");
-}
-
-#[tokio::test]
-async fn i6_an_origin_inside_is_not_dialled_however_it_is_written() {
-    let server = Server::saying("secret").await;
-    let port = server.address.port();
-    for host in [
-        "127.0.0.1",
-        "localhost",
-        "[::ffff:127.0.0.1]",
-        "0177.1",
-        "2130706433",
-        "0x7f.1",
-        "169.254.169.254",
-        "[::1]",
-    ] {
-        let upstream = Upstream::builder()
-            .allow_addresses(public_addresses)
-            .build()
-            .unwrap();
-        let Ok(origin) = format!("http://{host}:{port}").parse() else {
-            continue;
-        };
-        let front = axum(upstream.forward_to(origin).proxy_status(true).name("edge")).await;
-        let response = get(front, "").await;
-        assert_eq!(status(&response), "502", "{host}: {response}");
-        assert!(!response.contains("secret"), "{host}: {response}");
-        assert_eq!(upstream.stats().opened, 0, "{host}");
-        assert_eq!(server.accepted(), 0, "{host}: not one SYN");
-    }
-    let upstream = Upstream::builder()
-        .allow_addresses(public_addresses)
-        .build()
-        .unwrap();
-    let front = axum(
-        upstream
-            .forward_to(server.uri("/").parse().unwrap())
-            .proxy_status(true)
-            .name("edge"),
-    );
-    let response = get(front.await, "").await;
-    assert_eq!(
-        lines(&response, "proxy-status"),
-        ["\"edge\"; error=destination_ip_prohibited"]
-    );
+    assert_eq!(trial.upstream.stats().opened, 1, "it went round once");
+    trial.over([]).await;
 }
 
 #[tokio::test]
 async fn i12_a_queue_full_of_requests_to_one_origin_keeps_no_other_waiting() {
-    let silent = Server::start(|mut peer| async move {
-        peer.closed().await;
-        Ok(())
-    })
-    .await;
-    let lively = Echo::start().await;
     let limits = Limits::new()
         .max_connections(4)
         .max_connections_per_origin(2)
         .max_pending(10);
-    let upstream = Upstream::builder()
-        .limits(limits)
-        .timeouts(Timeouts::new(Duration::from_secs(30)))
-        .build()
-        .unwrap();
+    let trial = Trial::capped(4, faults::builder().limits(limits)).await;
+    let silent = trial.server(|mut peer| async move {
+        peer.closed().await;
+        Ok(())
+    });
+    let (silent, lively) = (silent.await, trial.server(echo::serve).await);
+    let upstream = &trial.upstream;
     let to = |server: &Server| upstream.forward_to(server.uri("/").parse().unwrap());
-    let (one, other) = (axum(to(&silent)).await, axum(to(&lively.server)).await);
+    let (one, other) = (axum(to(&silent)).await, axum(to(&lively)).await);
     let held: Vec<_> = (0..30).map(|_| tokio::spawn(get(one, ""))).collect();
     eventually("the queue is full", || {
         let total = upstream.stats().total;
@@ -210,11 +166,8 @@ async fn i12_a_queue_full_of_requests_to_one_origin_keeps_no_other_waiting() {
     })
     .await;
     for _ in 0..20 {
-        assert_eq!(
-            status(&get(other, "").await),
-            "200",
-            "another origin's are served"
-        );
+        let response = get(other, "").await;
+        assert_eq!(status(&response), "200", "another origin's are served");
     }
     assert_eq!(
         upstream.stats().total.waiting,
@@ -224,4 +177,9 @@ async fn i12_a_queue_full_of_requests_to_one_origin_keeps_no_other_waiting() {
     for task in held {
         task.abort();
     }
+    drop(silent);
+    upstream
+        .set_limits(Limits::new().max_connections(4))
+        .unwrap();
+    trial.over([lively]).await;
 }

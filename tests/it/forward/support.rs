@@ -15,7 +15,10 @@ use tower_upstream::{Forward, Timeouts, Upstream};
 
 pub(crate) use crate::support::front::axum;
 pub(super) use crate::support::front::bare;
-use crate::support::{Received, Server, sized};
+use crate::{
+    faults,
+    support::{Received, Server, sized, trial::Trial},
+};
 
 /// Longer than anything takes that a test waits for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +26,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// An upstream that keeps what it was sent, and says "ok".
 pub(super) struct Echo {
     pub(super) server: Server,
+    trial: Trial,
     received: Arc<Mutex<Vec<Received>>>,
 }
 
@@ -36,6 +40,7 @@ impl Echo {
     ) -> Self {
         let received = Arc::<Mutex<Vec<_>>>::default();
         let answer = Arc::new(answer);
+        let trial = Trial::start(faults::builder()).await;
         let server = Server::answering({
             let received = received.clone();
             move |request| {
@@ -45,11 +50,17 @@ impl Echo {
             }
         })
         .await;
-        Self { server, received }
+        trial.count_sockets_to(server.address);
+        Self {
+            server,
+            trial,
+            received,
+        }
     }
 
     pub(super) fn forward(&self) -> Forward {
-        forward(&self.server)
+        let origin = self.server.uri("/").parse().unwrap();
+        self.trial.upstream.forward_to(origin)
     }
 
     /// What has come since the last look.
@@ -62,6 +73,13 @@ impl Echo {
         let mut all = self.take();
         assert_eq!(all.len(), 1, "exactly one request has come: {all:?}");
         all.remove(0)
+    }
+
+    /// Everything is as it was before. How often a request has come is for the test to say.
+    pub(super) async fn over(self) {
+        let Self { server, trial, .. } = self;
+        drop(server);
+        trial.over([]).await;
     }
 }
 

@@ -1,18 +1,20 @@
 //! Groups C and J of the fault cases, as they are seen through the proxy: malicious or broken
 //! upstreams.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
+use tower_upstream::Origin;
 
 use super::support::{
     Echo, PATIENCE, forward, forward_http1, forward_impatiently, fronts, get, lines, send, status,
 };
-use crate::support::{Server, sized};
+use crate::{
+    faults,
+    support::{Server, sized, trial::Trial},
+};
 
 #[tokio::test]
 async fn c_a_head_that_is_no_http_is_a_502_and_nothing_of_it_is_forwarded() {
@@ -142,6 +144,7 @@ async fn c11_a_200_to_an_upgrade_is_a_response_like_any_other() {
         assert!(response.ends_with("ok"), "no tunnel is opened: {response}");
         assert_eq!(lines(&response, "upgrade"), [""; 0]);
     }
+    echo.over().await;
 }
 
 #[tokio::test]
@@ -208,27 +211,26 @@ async fn a_client_is_asked_for_its_body_once_the_upstream_has_asked() {
 
 #[tokio::test]
 async fn j1_j2_each_answer_belongs_to_its_request_whatever_else_the_upstream_sends() {
-    let server = Server::start(|mut peer| async move {
-        while let Some(request) = peer.request().await? {
+    let trial = Trial::start(faults::builder()).await;
+    let server = trial
+        .faulty(|mut peer, request| async move {
             let mut twice = sized(request.path());
             twice.extend(sized("/another's"));
             peer.write(twice).await?;
-        }
-        Ok(())
-    })
-    .await;
-    let count = AtomicUsize::new(0);
-    for front in fronts(forward(&server)).await {
-        for _ in 0..50 {
-            let path = format!("/{}", count.fetch_add(1, Ordering::Relaxed));
+            Ok(peer)
+        })
+        .await;
+    let origin: Origin = server.uri("/").parse().unwrap();
+    for front in fronts(trial.upstream.forward_to(origin)).await {
+        for n in 0..50 {
+            let path = format!("/fault/{n}");
             let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
             let response = send(front, request).await;
-            assert!(
-                response.ends_with(&format!("\r\n\r\n{path}")),
-                "{path}: {response}"
-            );
+            let is_its_own = response.ends_with(&format!("\r\n\r\n{path}"));
+            assert!(is_its_own, "{path}: {response}");
         }
     }
+    trial.over([server]).await;
 }
 
 #[tokio::test]
@@ -261,6 +263,7 @@ async fn j3_j6_nothing_that_is_for_one_hop_or_is_bait_comes_back() {
         assert_eq!(lines(&response, "via"), ["1.1 edge"]);
         assert_eq!(lines(&response, "content-length"), ["2"]);
     }
+    echo.over().await;
 }
 
 #[tokio::test]
@@ -280,6 +283,7 @@ async fn j7_j8_what_is_wrong_in_grpc_is_the_clients_to_judge() {
             let ours = lines(&response, "grpc-status").len();
             assert_eq!(ours, lines(answer, "grpc-status").len(), "nothing is added");
         }
+        echo.over().await;
     }
 }
 
@@ -291,4 +295,5 @@ async fn the_answer_has_our_version_whatever_the_upstreams() {
         assert!(response.starts_with("HTTP/1.1 200"), "{response}");
         assert_eq!(lines(&response, "via"), ["1.0 edge"]);
     }
+    echo.over().await;
 }

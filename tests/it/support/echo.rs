@@ -34,6 +34,14 @@ pub(crate) async fn meeting(mut peer: Peer, meeting: Arc<Barrier>) -> io::Result
     Ok(())
 }
 
+/// Answers whatever the connection speaks, at once.
+pub(crate) async fn serve_either(peer: Peer) -> io::Result<()> {
+    if speaks_http2(&peer.stream).await? {
+        return serve_http2(peer).await;
+    }
+    serve(peer).await
+}
+
 /// Answers every request at once.
 pub(crate) async fn serve<S>(mut peer: Peer<S>) -> io::Result<()>
 where

@@ -26,7 +26,7 @@ pub(crate) fn stop() {
     ACCEPTING.take().iter().for_each(AbortHandle::abort);
 }
 
-async fn listen() -> (TcpListener, SocketAddr) {
+pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
@@ -40,9 +40,14 @@ fn accept(serving: impl Future + Send + 'static) {
 /// Serves it by axum.
 pub(crate) async fn router(app: Router) -> SocketAddr {
     let (listener, address) = listen().await;
+    router_on(listener, app);
+    address
+}
+
+/// The same where the address had to be known before.
+pub(crate) fn router_on(listener: TcpListener, app: Router) {
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
     accept(axum::serve(listener, app).into_future());
-    address
 }
 
 /// Serves it by axum: a [`Forward`], or one in a layer.

@@ -21,17 +21,16 @@ pub(crate) fn of_process_to(pid: u32, address: SocketAddr) -> usize {
 fn of_process_to_any(pid: u32, addresses: &[SocketAddr]) -> usize {
     let ports: Vec<_> = addresses
         .iter()
-        .map(|address| format!(":{:04X}", address.port()))
+        .map(|address| format!("{:04X}", address.port()))
         .collect();
     let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
     let of_the_ports: HashSet<_> = table
         .lines()
         .skip(1)
         .filter_map(|line| {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            let (remote, inode) = (fields[2], fields[9]);
-            let is_one = ports.iter().any(|port| remote.ends_with(port));
-            is_one.then(|| inode.to_owned())
+            // Where the remote port stands. The table is long, and most of it is others'.
+            let is_one = ports.iter().any(|port| line[29..33] == *port);
+            is_one.then(|| line.split_whitespace().nth(9).unwrap().to_owned())
         })
         .collect();
     fs::read_dir(format!("/proc/{pid}/fd"))

@@ -285,8 +285,10 @@ fn assert_sent_once(server: &Server) {
     assert!(late.is_empty(), "on a connection with a fault: {late:?}");
     let mut times = HashMap::<_, usize>::new();
     for seen in &seen {
-        let id = seen.id.as_ref().expect("each request has an id");
-        *times.entry((id, &seen.method)).or_default() += 1;
+        // Who writes requests by hand has to count them by hand.
+        if let Some(id) = &seen.id {
+            *times.entry((id, &seen.method)).or_default() += 1;
+        }
     }
     for ((id, method), times) in times {
         let most = if method == "POST" { 1 } else { 2 };
