@@ -1,4 +1,5 @@
 use std::{
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -6,25 +7,30 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::upload::{End, Upload};
 use crate::error::BoxError;
 
-/// A request's body on its way out: boxed once, unless it is empty.
-#[derive(Debug, Default)]
+/// A request's body on its way out: boxed once, unless it is empty. A request is moved many times on
+/// its way, so its body is no more than a pointer.
+#[derive(Default)]
 pub(crate) struct RequestBody {
-    stream: Option<Stream>,
+    stream: Option<Pin<Box<Stream<Boxed>>>>,
 }
 
-#[derive(Debug)]
-struct Stream {
-    body: UnsyncBoxBody<Bytes, BoxError>,
-    /// What is left of a piece of the body that was larger than is sent at once.
-    rest: Bytes,
-    upload: Uploading,
+type Boxed = dyn Body<Data = Bytes, Error = BoxError> + Send;
+
+pin_project! {
+    struct Stream<B: ?Sized> {
+        // What is left of a piece of the body that was larger than is sent at once.
+        rest: Bytes,
+        upload: Uploading,
+        // Last, since its type is not known.
+        #[pin]
+        body: B,
+    }
 }
 
 /// A body's larger pieces are sent in such ones, so that progress can be seen.
@@ -79,14 +85,13 @@ impl RequestBody {
         if body.is_end_stream() {
             return Self::default();
         }
-        let body = AsBytes { body }.boxed_unsync();
-        let upload = Uploading(Arc::new(Upload::new()));
+        let stream = Stream {
+            rest: Bytes::new(),
+            upload: Uploading(Arc::new(Upload::new())),
+            body: AsBytes { body },
+        };
         Self {
-            stream: Some(Stream {
-                body,
-                rest: Bytes::new(),
-                upload,
-            }),
+            stream: Some(Box::pin(stream)),
         }
     }
 
@@ -100,19 +105,24 @@ impl RequestBody {
     }
 }
 
-impl Stream {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.rest.is_empty() {
-            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+impl Stream<Boxed> {
+    fn poll_piece(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        let (rest, body) = (this.rest, this.body);
+        if rest.is_empty() {
+            let frame = match ready!(body.poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
                 end => return Poll::Ready(end),
             };
             match frame.into_data() {
-                Ok(data) => self.rest = data,
+                Ok(data) => *rest = data,
                 Err(other) => return Poll::Ready(Some(Ok(other))),
             }
         }
-        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        let piece = rest.split_to(rest.len().min(PIECE));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -149,7 +159,7 @@ impl Body for RequestBody {
         let poll = match stream.upload.0.poll_given_up(cx) {
             // Which hyper then resets the stream with.
             Poll::Ready(()) => Poll::Ready(Some(Err(h2::Error::from(h2::Reason::CANCEL).into()))),
-            Poll::Pending => stream.poll_piece(cx),
+            Poll::Pending => stream.as_mut().poll_piece(cx),
         };
         // While the body itself has nothing to give, nobody is to blame but it.
         let held = poll.is_ready().then(Instant::now);
@@ -174,6 +184,14 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         self.stream
             .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Stream::size_hint)
+            .map_or_else(|| SizeHint::with_exact(0), |stream| stream.size_hint())
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody")
+            .field("size_hint", &self.size_hint())
+            .finish_non_exhaustive()
     }
 }

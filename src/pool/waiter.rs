@@ -24,6 +24,8 @@ pub(super) enum Rejection {
 pub(super) struct Waiter {
     pool: Arc<Pool>,
     id: WaiterId,
+    /// False once it was answered: it has left the queue by then.
+    queued: bool,
     answer: oneshot::Receiver<Result<Lease, Rejection>>,
 }
 
@@ -33,7 +35,12 @@ impl Waiter {
         id: WaiterId,
         answer: oneshot::Receiver<Result<Lease, Rejection>>,
     ) -> Self {
-        Self { pool, id, answer }
+        Self {
+            pool,
+            id,
+            queued: true,
+            answer,
+        }
     }
 
     /// Waits for a connection, for as long as the deadlines allow.
@@ -47,6 +54,7 @@ impl Waiter {
                 None => Ok((&mut self.answer).await),
             };
             if let Ok(answer) = answer {
+                self.queued = false;
                 // Answers are only dropped unsent when the pool itself is.
                 return answer.unwrap_or(Err(Rejection::Refused(Refusal::Draining)));
             }
@@ -60,7 +68,9 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.pool.cancel(self.id);
+        if self.queued {
+            self.pool.cancel(self.id);
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{
     future::poll_fn,
-    pin::pin,
+    mem,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
     response,
 };
@@ -24,12 +25,13 @@ use super::{
     allowed::Allowed,
     body::{Framing, Open},
     failure,
-    head::HeadClock,
+    head::{HeadClock, Late},
     total::Deadline,
+    tries::{Failure, Tries},
 };
 use crate::{
     config::Timeouts,
-    conn::{ReadTimer, RequestBody, Sent},
+    conn::{RequestBody, Sent, Upload},
     error::{Error, ErrorKind},
     grpc::GrpcDeadline,
     origin::{Key, Origin},
@@ -37,30 +39,14 @@ use crate::{
     trace,
 };
 
-/// How often a request that was not sent is tried on another connection.
-const FRESH_TRIES: usize = 2;
-
 /// An upstream that keeps a connection for so long is not sent a request in the last part of it.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 
-/// Why a try came to nothing.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "passed on at once, and never stored"
-)]
-enum Failure {
-    /// Provably not sent: the request is whole.
-    Unsent(Request<RequestBody>, Error),
-    /// The upstream is leaving, and has not looked at it (RFC 9113 §6.8).
-    Unseen(Error),
-    /// The connection ended before a byte of the response.
-    Died(Error),
-    Failed(Error),
-}
-
+/// The request stays where it is for as long as it is not sent: its future is made, and moved, for every
+/// exchange, and should be small.
 pub(super) async fn exchange(
     handle: Arc<Handle>,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
 ) -> Result<Response<UpstreamBody>, Error> {
     let origin = Origin::from_uri(request.uri())?;
     if request.method() == Method::CONNECT {
@@ -85,15 +71,7 @@ pub(super) async fn exchange(
         sent: AtomicBool::new(false),
         trace: &trace,
     };
-    let mut result = match call.deadline {
-        None => call.run(request).await,
-        Some(deadline) => timeout_at(deadline.at, call.run(request))
-            .await
-            .unwrap_or_else(|_| {
-                let sent = call.sent.load(Ordering::Relaxed);
-                Err(deadline.missed(call.pool, call.key.origin(), sent))
-            }),
-    };
+    let mut result = call.in_time(&mut request).await;
     match &mut result {
         Ok(response) => {
             trace.head(response);
@@ -118,67 +96,60 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
+    async fn in_time(
+        &self,
+        request: &mut Request<RequestBody>,
+    ) -> Result<Response<UpstreamBody>, Error> {
+        let run = pin!(self.run(request));
+        match self.deadline {
+            None => run.await,
+            Some(deadline) => timeout_at(deadline.at, run).await.unwrap_or_else(|_| {
+                let sent = self.sent.load(Ordering::Relaxed);
+                Err(deadline.missed(self.pool, self.key.origin(), sent))
+            }),
+        }
+    }
+
     async fn run(
         &self,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
     ) -> Result<Response<UpstreamBody>, Error> {
-        let mut fresh_tries = 0;
-        let mut died = false;
+        let mut tries = Tries::default();
         let mut want = Want::default();
         loop {
             let lease = self
                 .pool
                 .acquire(&self.key, &self.timeouts, self.start, want, self.trace)
                 .await
-                .map_err(|error| if died { error.sent() } else { error })?;
-            let reused = lease.is_reused();
+                .map_err(|error| if tries.died { error.sent() } else { error })?;
             // Once something was amiss with a pooled connection, only a new one will do.
             want = Want {
                 again: Some(lease.ticket()),
                 fresh: true,
             };
-            let shared = lease.conn().is_multiplexed();
-            let again = if (reused || shared) && !died {
-                Replay::of(&request)
-            } else {
-                None
-            };
-            let outcome = match self.begin(lease, request) {
-                Ok(begun) => self.answer(begun).await,
-                Err(failure) => Err(failure),
-            };
-            match outcome {
-                Ok(response) => return Ok(response),
-                Err(Failure::Unsent(unsent, _)) if reused && fresh_tries < FRESH_TRIES => {
-                    fresh_tries += 1;
-                    request = unsent;
+            tries.start(&lease, request);
+            let (response, mut under_way) = match self.begin(lease, mem::take(request)) {
+                Ok(begun) => begun,
+                Err(failure) => {
+                    tries.again(failure, request)?;
+                    continue;
                 }
-                Err(Failure::Unseen(error)) => match again {
-                    Some(again) if fresh_tries < FRESH_TRIES => {
-                        fresh_tries += 1;
-                        request = again.into_request();
-                    }
-                    _ => return Err(error),
-                },
-                Err(Failure::Died(error)) => match again {
-                    Some(again) if reused => {
-                        died = true;
-                        request = again.into_request();
-                    }
-                    _ => return Err(error),
-                },
-                Err(Failure::Unsent(_, error) | Failure::Failed(error)) => return Err(error),
+            };
+            let head = under_way.head(pin!(response)).await;
+            match under_way.end(head, self.deadline) {
+                Ok(response) => return Ok(response),
+                Err(failure) => tries.again(failure, request)?,
             }
         }
     }
 
-    /// Sends the request on this connection. Not a part of the future, which would move it around.
+    /// Sends the request on this connection.
     #[expect(clippy::result_large_err, reason = "the request itself comes back")]
     fn begin(
         &self,
         mut lease: Lease,
         mut request: Request<RequestBody>,
-    ) -> Result<Begun<impl Future<Output = Sent> + use<>>, Failure> {
+    ) -> Result<(impl Future<Output = Sent> + use<>, UnderWay), Failure> {
         self.sent.store(true, Ordering::Relaxed);
         let upload = request.body().upload();
         lease.begin(upload.clone());
@@ -188,13 +159,16 @@ impl Call<'_> {
         let allowed = Allowed::by(request.headers());
         let restore = Restore::of(&request);
         match lease.conn().send(request, self.timeouts.write) {
-            Ok((response, timer)) => Ok(Begun {
-                response,
-                clock: HeadClock::new(upload, &self.timeouts, lease.conn(), timer),
-                lease,
-                allowed,
-                restore,
-            }),
+            Ok((response, timer)) => {
+                let clock = HeadClock::new(upload, &self.timeouts, lease.conn(), timer);
+                let under_way = UnderWay {
+                    clock,
+                    lease,
+                    allowed,
+                    restore,
+                };
+                Ok((response, under_way))
+            }
             Err(mut request) => {
                 restore.to(&mut request);
                 let error = failure::closed(lease.conn());
@@ -203,96 +177,99 @@ impl Call<'_> {
             }
         }
     }
-
-    /// Waits for the response's head.
-    async fn answer(
-        &self,
-        begun: Begun<impl Future<Output = Sent>>,
-    ) -> Result<Response<UpstreamBody>, Failure> {
-        let Begun {
-            response,
-            mut clock,
-            lease,
-            allowed,
-            restore,
-        } = begun;
-        let conn = lease.conn();
-        let mut response = pin!(response);
-        let head = poll_fn(|cx| match response.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Ok(result)),
-            Poll::Pending => clock.poll_late(cx, conn).map(Err),
-        });
-        match head.await {
-            Ok(Ok(response)) => {
-                let request_is_out = clock.upload().is_none();
-                let timer = clock.into_timer();
-                if let Some(fault) = allowed.fault(&response) {
-                    return Err(Failure::Failed(failure::no_answer(lease, fault)));
-                }
-                Ok(self.begin_body(response, lease, timer, request_is_out))
-            }
-            Ok(Err(mut error)) => match error.take_message() {
-                Some(mut request) => {
-                    restore.to(&mut request);
-                    let error = failure::closed(conn);
-                    lease.discard();
-                    Err(Failure::Unsent(request, error))
-                }
-                None => {
-                    let error = error.into_error();
-                    let is_unseen = failure::is_beyond_goaway(&error);
-                    let error = failure::before_head(error, &lease, clock.upload());
-                    if is_unseen {
-                        lease.discard();
-                        return Err(Failure::Unseen(error));
-                    }
-                    // Over HTTP/2, what comes on the connection may be another exchange's.
-                    let nothing_came = conn.is_multiplexed() || !conn.has_answered();
-                    Err(match error.kind() {
-                        ErrorKind::Closed | ErrorKind::Reset if nothing_came => {
-                            Failure::Died(error)
-                        }
-                        _ => Failure::Failed(error),
-                    })
-                }
-            },
-            Err(late) => Err(Failure::Failed(failure::late(&lease, late))),
-        }
-    }
-
-    fn begin_body(
-        &self,
-        response: Response<Incoming>,
-        mut lease: Lease,
-        timer: ReadTimer,
-        request_is_out: bool,
-    ) -> Response<UpstreamBody> {
-        let (parts, body) = response.into_parts();
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            lease.upgrade();
-            return Response::from_parts(parts, UpstreamBody::empty());
-        }
-        lease.keep_for(keep_alive(&parts.headers));
-        let framing = Framing {
-            reusable: is_reusable(&parts),
-            bodiless: matches!(
-                parts.status,
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            ),
-            request_is_out,
-        };
-        let open = Open::new(body, lease, timer, framing);
-        Response::from_parts(parts, UpstreamBody::new(open, self.deadline))
-    }
 }
 
 /// A request that is under way.
-struct Begun<F> {
-    response: F,
+struct UnderWay {
     clock: HeadClock,
     lease: Lease,
     allowed: Allowed,
     restore: Restore,
+}
+
+impl UnderWay {
+    /// Waits for the response's head.
+    async fn head(
+        &mut self,
+        mut response: Pin<&mut impl Future<Output = Sent>>,
+    ) -> Result<Sent, Late> {
+        poll_fn(|cx| match response.as_mut().poll(cx) {
+            Poll::Ready(sent) => Poll::Ready(Ok(sent)),
+            Poll::Pending => self.clock.poll_late(cx, self.lease.conn()).map(Err),
+        })
+        .await
+    }
+
+    /// What the head, or what came in its place, makes of the exchange.
+    fn end(
+        self,
+        head: Result<Sent, Late>,
+        deadline: Option<Deadline>,
+    ) -> Result<Response<UpstreamBody>, Failure> {
+        let Self {
+            clock,
+            lease,
+            allowed,
+            restore,
+        } = self;
+        match head {
+            Ok(Ok(response)) => match allowed.fault(&response) {
+                Some(fault) => Err(Failure::Failed(failure::no_answer(lease, fault))),
+                None => Ok(begin_body(response, lease, clock, deadline)),
+            },
+            Ok(Err(mut error)) => match error.take_message() {
+                Some(mut request) => {
+                    restore.to(&mut request);
+                    let error = failure::closed(lease.conn());
+                    lease.discard();
+                    Err(Failure::Unsent(request, error))
+                }
+                None => Err(unanswered(error.into_error(), lease, clock.upload())),
+            },
+            Err(late) => Err(Failure::Failed(failure::late(&lease, late))),
+        }
+    }
+}
+
+/// The request was sent, and the connection or the stream ended before the response's head.
+fn unanswered(error: hyper::Error, lease: Lease, upload: Option<&Upload>) -> Failure {
+    let is_unseen = failure::is_beyond_goaway(&error);
+    let error = failure::before_head(error, &lease, upload);
+    if is_unseen {
+        lease.discard();
+        return Failure::Unseen(error);
+    }
+    // Over HTTP/2, what comes on the connection may be another exchange's.
+    let conn = lease.conn();
+    let nothing_came = conn.is_multiplexed() || !conn.has_answered();
+    match error.kind() {
+        ErrorKind::Closed | ErrorKind::Reset if nothing_came => Failure::Died(error),
+        _ => Failure::Failed(error),
+    }
+}
+
+fn begin_body(
+    response: Response<Incoming>,
+    mut lease: Lease,
+    clock: HeadClock,
+    deadline: Option<Deadline>,
+) -> Response<UpstreamBody> {
+    let (parts, body) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        lease.upgrade();
+        return Response::from_parts(parts, UpstreamBody::empty());
+    }
+    lease.keep_for(keep_alive(&parts.headers));
+    let framing = Framing {
+        reusable: is_reusable(&parts),
+        bodiless: matches!(
+            parts.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        ),
+        request_is_out: clock.upload().is_none(),
+    };
+    let open = Open::new(body, lease, clock.into_timer(), framing);
+    Response::from_parts(parts, UpstreamBody::new(open, deadline))
 }
 
 /// What a protocol changes in a request to send it, to be put back when it was not sent.
@@ -314,53 +291,6 @@ impl Restore {
         if let Some(host) = self.host {
             request.headers_mut().insert(HOST, host);
         }
-    }
-}
-
-/// What it takes to make a request again that may be sent twice.
-///
-/// Most often it is not needed: so its headers are a plain list, which costs less than a copy of their
-/// map, and nothing where there is but one.
-struct Replay {
-    method: Method,
-    uri: Uri,
-    first: Option<(HeaderName, HeaderValue)>,
-    others: Vec<(HeaderName, HeaderValue)>,
-}
-
-impl Replay {
-    /// Of a request that is idempotent (RFC 9110 §9.2.2) and without a body.
-    fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let idempotent = matches!(
-            *request.method(),
-            Method::GET
-                | Method::HEAD
-                | Method::OPTIONS
-                | Method::TRACE
-                | Method::PUT
-                | Method::DELETE
-        );
-        if !idempotent || !request.body().is_empty() {
-            return None;
-        }
-        let headers = request.headers().iter();
-        let mut headers = headers.map(|(name, value)| (name.clone(), value.clone()));
-        Some(Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            first: headers.next(),
-            others: headers.collect(),
-        })
-    }
-
-    fn into_request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::default());
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        for (name, value) in self.first.into_iter().chain(self.others) {
-            request.headers_mut().append(name, value);
-        }
-        request
     }
 }
 

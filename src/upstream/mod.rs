@@ -33,6 +33,7 @@ mod head;
 mod place;
 mod protocol;
 mod total;
+mod tries;
 mod tunnel;
 
 pub(crate) use self::tunnel::Tunnel;
