@@ -44,25 +44,35 @@ impl Tcp {
         deadline: Option<Instant>,
     ) -> Result<(Wire, Probe), Error> {
         let addresses = self.resolver.addresses(origin).await?;
-        let mut failed = None;
-        for (i, &address) in addresses.iter().enumerate() {
-            let others = u32::try_from(addresses.len() - i).unwrap_or(u32::MAX);
-            let until = deadline.map(|at| {
-                let now = Instant::now();
-                now + at.saturating_duration_since(now) / others
-            });
-            match connect(SocketAddr::new(address, origin.port()), until).await {
-                Ok(stream) => return Ok(Wire::new(stream)),
-                Err(error) => failed = Some(error),
-            }
-        }
-        // The resolver gives at least one address, so there is an error to tell.
-        Err(classify(
-            failed
-                .unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())
-                .into(),
-        ))
+        let addresses = addresses
+            .iter()
+            .map(|&ip| SocketAddr::new(ip, origin.port()));
+        let stream = in_turn(addresses, deadline).await;
+        stream
+            .map(Wire::new)
+            .map_err(|error| classify(error.into()))
     }
+}
+
+async fn in_turn(
+    addresses: impl ExactSizeIterator<Item = SocketAddr>,
+    deadline: Option<Instant>,
+) -> io::Result<TcpStream> {
+    let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    // The resolver gives at least one address, so there is another error to tell.
+    let mut failed = io::ErrorKind::AddrNotAvailable.into();
+    for address in addresses {
+        let until = deadline.map(|at| {
+            let now = Instant::now();
+            now + at.saturating_duration_since(now) / left
+        });
+        match connect(address, until).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+        left -= 1;
+    }
+    Err(failed)
 }
 
 async fn connect(address: SocketAddr, until: Option<Instant>) -> io::Result<TcpStream> {
@@ -239,7 +249,44 @@ pub fn public_addresses(address: &IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpSocket;
+
     use super::*;
+
+    /// A listener of which one more connection is let in, and no other.
+    async fn black_hole() -> (tokio::net::TcpListener, TcpStream) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let filler = TcpStream::connect(address).await.unwrap();
+        (listener, filler)
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_costs_its_share_of_the_time_and_the_next_is_tried() {
+        let (silent, _filler) = black_hole().await;
+        let alive = TcpSocket::new_v4().unwrap();
+        alive.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let refused = alive.local_addr().unwrap();
+        let addresses = [silent.local_addr().unwrap(), refused];
+        let time = Duration::from_millis(400);
+        let start = Instant::now();
+        let nobody = in_turn(addresses.into_iter(), Some(start + time)).await;
+        assert_eq!(nobody.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(
+            start.elapsed() >= time / 2,
+            "half of it for the one that is silent"
+        );
+
+        let _listener = alive.listen(1).unwrap();
+        let found = in_turn(addresses.into_iter(), Some(Instant::now() + time)).await;
+        assert_eq!(found.unwrap().peer_addr().unwrap(), refused);
+        let found = in_turn(addresses.into_iter().rev(), None).await;
+        assert_eq!(found.unwrap().peer_addr().unwrap(), refused);
+    }
 
     #[test]
     fn addresses_that_are_not_on_the_public_internet_are_told_in_every_dress() {
