@@ -6,6 +6,7 @@ mod connect;
 mod head;
 mod http2;
 mod http2_wire;
+mod pool;
 mod tls;
 mod trials;
 
@@ -27,7 +28,7 @@ pub(crate) fn builder() -> UpstreamBuilder {
 }
 
 /// The same for a connector of its own.
-fn any_connector() -> UpstreamBuilder {
+pub(crate) fn any_connector() -> UpstreamBuilder {
     Upstream::builder()
         .limits(Limits::new().max_connections(CAP))
         .timeouts(patient())
