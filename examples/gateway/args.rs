@@ -16,11 +16,12 @@ gateway --listen ADDR [--gather URL]... [--forward-to ORIGIN]
         --max-in-flight N --max-admission-pending N --wait D
         --truncate-chars N | --truncate-bytes N  --truncate-forward
         --format text|ndjson|json --order request|completion
-        --http2-prior-knowledge --ca-file PEM --threads N
+        --http2-prior-knowledge --ca-file PEM --threads N  --admin ADDR
 
 Durations as 500ms or 15s.
 GET / gathers every --gather URL, each cut; ANY /proxy/* goes to --forward-to, cut only by
---truncate-forward; GET /stats and GET /metrics tell of the pool.";
+--truncate-forward; GET /stats and GET /metrics tell of the pool. At --admin a page shows it live, and
+where the time goes, which /metrics then tells too.";
 
 pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
@@ -29,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) truncate_forward: bool,
     pub(crate) http2_prior_knowledge: bool,
     pub(crate) limits: Limits,
+    /// For the page to show beside what is open.
+    pub(crate) max_connections: usize,
     pub(crate) timeouts: Timeouts,
     pub(crate) drain_timeout: Duration,
     pub(crate) max_in_flight: Option<usize>,
@@ -36,6 +39,7 @@ pub(crate) struct Options {
     pub(crate) wait: Option<Duration>,
     pub(crate) authorities: Vec<CertificateDer<'static>>,
     pub(crate) threads: Option<usize>,
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 impl Options {
@@ -55,6 +59,7 @@ impl Options {
             truncate_forward: false,
             http2_prior_knowledge: false,
             limits: Limits::new(),
+            max_connections: 100,
             timeouts: Timeouts::default(),
             drain_timeout: Duration::from_secs(10),
             max_in_flight: None,
@@ -62,6 +67,7 @@ impl Options {
             wait: None,
             authorities: Vec::new(),
             threads: None,
+            admin: None,
         };
         let mut arguments = Arguments(arguments);
         while let Some(flag) = arguments.0.next() {
@@ -84,7 +90,10 @@ impl Options {
             "--forward-to" => self.forward_to = Some(from.value(flag)?),
             "--truncate-forward" => self.truncate_forward = true,
             "--http2-prior-knowledge" => self.http2_prior_knowledge = true,
-            "--max-connections" => self.limits = limits.max_connections(from.value(flag)?),
+            "--max-connections" => {
+                self.max_connections = from.value(flag)?;
+                self.limits = limits.max_connections(self.max_connections);
+            }
             "--max-connections-per-origin" => {
                 self.limits = limits.max_connections_per_origin(from.value::<usize>(flag)?);
             }
@@ -127,6 +136,7 @@ impl Options {
                     .map_err(read)?;
             }
             "--threads" => self.threads = Some(from.at_least_one(flag)?),
+            "--admin" => self.admin = Some(from.value(flag)?),
             _ => return Err(format!("unknown flag {flag}; --help lists them").into()),
         }
         Ok(())

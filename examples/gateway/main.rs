@@ -9,6 +9,9 @@
 //!     cargo run --example gateway -- --forward-to http://127.0.0.1:8000
 //!     curl http://127.0.0.1:3000/proxy/a  # /a at that origin
 //!
+//!     cargo run --example gateway -- --admin 127.0.0.1:3001 ...
+//!     open http://127.0.0.1:3001/         # a page that shows the pool live
+//!
 //! `--help` lists the flags. SIGTERM and Ctrl-C drain it: what is under way may finish.
 
 use std::{error::Error, net::SocketAddr, process::ExitCode};
@@ -21,12 +24,18 @@ use tokio::{
 };
 use tower_upstream::Upstream;
 
-use self::args::{Options, USAGE};
+use self::{
+    args::{Options, USAGE},
+    stats::Pool,
+};
 
+mod admin;
 mod args;
 mod metrics;
+mod phases;
 mod routes;
 mod stats;
+mod timed;
 
 fn main() -> ExitCode {
     let run = || -> Result<(), Box<dyn Error>> {
@@ -54,13 +63,20 @@ fn main() -> ExitCode {
 
 async fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     let upstream = upstream(&mut options)?;
-    let app = routes::app(&options, &upstream);
+    let pool = Pool::new(&options, &upstream);
+    let app = routes::app(&options, &pool);
 
-    let listen = options.listen;
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    let listener = listen(options.listen).await?;
+    let admin = match options.admin {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     println!("listening on http://{}", listener.local_addr()?);
+    if let Some(admin) = admin {
+        println!("admin on http://{}", admin.local_addr()?);
+        // It goes with the process: what it shows last is the drain.
+        tokio::spawn(axum::serve(admin, admin::app(pool)).into_future());
+    }
     // Without this, the pieces of a streamed body wait for each other's acknowledgement.
     let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
 
@@ -84,6 +100,11 @@ async fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
         .await;
     eprintln!("drained, {} cut short", drained.aborted);
     Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| format!("cannot listen on {address}: {error}"))
 }
 
 fn upstream(options: &mut Options) -> Result<Upstream, tower_upstream::Error> {

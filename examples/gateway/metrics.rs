@@ -3,13 +3,38 @@
 use std::fmt::Write as _;
 
 use axum::{extract::State, http::header::CONTENT_TYPE, response::IntoResponse};
-use tower_upstream::{CloseCause, Phase, Stats, Upstream};
+use tower_upstream::{CloseCause, Phase, Stats};
 
-pub(crate) async fn metrics(State(upstream): State<Upstream>) -> impl IntoResponse {
-    (
-        [(CONTENT_TYPE, "text/plain; version=0.0.4")],
-        prometheus(&upstream.stats()),
-    )
+use crate::{
+    phases::{BOUNDS, Phases},
+    stats::Pool,
+};
+
+pub(crate) async fn metrics(State(pool): State<Pool>) -> impl IntoResponse {
+    let mut text = prometheus(&pool.upstream.stats());
+    let _ = writeln!(text, "# TYPE upstream_max_connections gauge");
+    let _ = writeln!(text, "upstream_max_connections {}", pool.max_connections);
+    if let Some(phases) = &pool.phases {
+        histograms(&mut text, phases);
+    }
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+fn histograms(text: &mut String, phases: &Phases) {
+    let _ = writeln!(text, "# TYPE upstream_phase_seconds histogram");
+    for (phase, histogram) in phases.all() {
+        let mut count = 0;
+        let bounds = BOUNDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+        for (bound, n) in bounds.zip(histogram.buckets()) {
+            count += n;
+            let labels = format!("{{phase=\"{phase}\",le=\"{bound}\"}}");
+            let _ = writeln!(text, "upstream_phase_seconds_bucket{labels} {count}");
+        }
+        let labels = format!("{{phase=\"{phase}\"}}");
+        let sum = histogram.sum();
+        let _ = writeln!(text, "upstream_phase_seconds_sum{labels} {sum}");
+        let _ = writeln!(text, "upstream_phase_seconds_count{labels} {count}");
+    }
 }
 
 fn prometheus(stats: &Stats) -> String {

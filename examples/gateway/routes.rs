@@ -1,6 +1,6 @@
 //! The routes, and what stands in front of them.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -16,7 +16,13 @@ use tower_upstream::{
     Format, Forward, Gather, Order, Origin, Truncate, TruncateLayer, Upstream, UpstreamLayer,
 };
 
-use crate::{args::Options, metrics::metrics, stats::stats};
+use crate::{
+    args::Options,
+    metrics::metrics,
+    phases::Phases,
+    stats::{Pool, stats},
+    timed::timed,
+};
 
 /// What `GET /` does.
 #[derive(Clone)]
@@ -27,18 +33,18 @@ pub(crate) struct Join {
     pub(crate) order: Order,
 }
 
-pub(crate) fn app(options: &Options, upstream: &Upstream) -> Router {
+pub(crate) fn app(options: &Options, pool: &Pool) -> Router {
     let outer = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http())
         .layer(CatchPanicLayer::new());
     // Around each service, and not around the router, which boxes every request and response once
     // more for each layer.
-    let limited = outer.clone().layer(layer(options, upstream));
+    let limited = outer.clone().layer(layer(options, &pool.upstream));
 
-    let join = gather.with_state(options.gather.clone());
+    let join = gather.with_state((options.gather.clone(), pool.phases.clone()));
     let mut app = Router::new().route("/", get_service(limited.service(join)));
     if let Some(origin) = options.forward_to.clone() {
-        let forward = forward(upstream, origin);
+        let forward = timed(forward(&pool.upstream, origin), pool.phases.clone());
         let truncate = options.gather.truncate.clone();
         app = match truncate.filter(|_| options.truncate_forward) {
             Some(truncate) => {
@@ -52,7 +58,7 @@ pub(crate) fn app(options: &Options, upstream: &Upstream) -> Router {
     let telling = Router::new()
         .route("/stats", get(stats))
         .route("/metrics", get(metrics))
-        .with_state(upstream.clone());
+        .with_state(pool.clone());
     app.merge(telling.layer(outer))
 }
 
@@ -77,12 +83,15 @@ fn forward(upstream: &Upstream, origin: Origin) -> Forward {
         .proxy_status(true)
 }
 
-async fn gather(State(gather): State<Join>, upstream: Upstream) -> impl IntoResponse {
+async fn gather(
+    State((gather, phases)): State<(Join, Option<Arc<Phases>>)>,
+    upstream: Upstream,
+) -> impl IntoResponse {
     let mut legs = Gather::get(&gather.urls)
         .format(gather.format)
         .order(gather.order);
     if let Some(truncate) = gather.truncate {
         legs = legs.truncate(truncate);
     }
-    legs.send(&upstream).await
+    legs.send(&timed(upstream, phases)).await
 }

@@ -1,10 +1,37 @@
 //! `GET /stats`: what the pool holds and has done, as JSON.
 
-use axum::{Json, extract::State, response::IntoResponse};
-use serde_json::json;
-use tower_upstream::{CloseCause, Gauges, Phase, Upstream};
+use std::sync::Arc;
 
-pub(crate) async fn stats(State(upstream): State<Upstream>) -> impl IntoResponse {
+use axum::{Json, extract::State, response::IntoResponse};
+use serde_json::{Value, json};
+use tower_upstream::{CloseCause, Gauges, Phase, Stats, Upstream};
+
+use crate::{args::Options, phases::Phases};
+
+/// What there is to show.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    pub(crate) upstream: Upstream,
+    pub(crate) max_connections: usize,
+    /// Only with `--admin`: whoever asks for timings pays for them.
+    pub(crate) phases: Option<Arc<Phases>>,
+}
+
+impl Pool {
+    pub(crate) fn new(options: &Options, upstream: &Upstream) -> Self {
+        Self {
+            upstream: upstream.clone(),
+            max_connections: options.max_connections,
+            phases: options.admin.map(|_| Arc::default()),
+        }
+    }
+}
+
+pub(crate) async fn stats(State(pool): State<Pool>) -> impl IntoResponse {
+    Json(as_json(&pool.upstream.stats()))
+}
+
+pub(crate) fn as_json(stats: &Stats) -> Value {
     let gauges = |gauges: &Gauges| {
         json!({
             "open": gauges.open,
@@ -16,13 +43,12 @@ pub(crate) async fn stats(State(upstream): State<Upstream>) -> impl IntoResponse
             "waiting": gauges.waiting,
         })
     };
-    let stats = upstream.stats();
     let mut all = gauges(&stats.total);
     let origins = stats
         .origins
         .iter()
         .map(|(origin, g)| (origin.to_string(), gauges(g)));
-    all["origins"] = serde_json::Value::Object(origins.collect());
+    all["origins"] = Value::Object(origins.collect());
     let closed =
         CloseCause::ALL.map(|cause| (cause.as_str().to_owned(), json!(stats.closed(cause))));
     let phases = [Phase::Pool, Phase::Connect, Phase::Write, Phase::Read];
@@ -39,5 +65,5 @@ pub(crate) async fn stats(State(upstream): State<Upstream>) -> impl IntoResponse
         "closed": serde_json::Map::from_iter(closed),
         "timed_out": serde_json::Map::from_iter(timed_out),
     });
-    Json(all)
+    all
 }
