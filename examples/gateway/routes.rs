@@ -44,14 +44,18 @@ pub(crate) fn app(options: &Options, pool: &Pool) -> Router {
     let join = gather.with_state((options.gather.clone(), pool.phases.clone()));
     let mut app = Router::new().route("/", get_service(limited.service(join)));
     if let Some(origin) = options.forward_to.clone() {
-        let forward = timed(forward(&pool.upstream, origin), pool.phases.clone());
+        let forward = forward(&pool.upstream, origin);
         let truncate = options.gather.truncate.clone();
-        app = match truncate.filter(|_| options.truncate_forward) {
-            Some(truncate) => {
-                let cut = limited.layer(TruncateLayer::new(truncate));
-                app.nest_service("/proxy", cut.service(forward))
+        let cut = truncate.filter(|_| options.truncate_forward);
+        let cut = cut.map(TruncateLayer::new);
+        let at = "/proxy";
+        app = match (cut, pool.phases.clone()) {
+            (None, None) => app.nest_service(at, limited.service(forward)),
+            (None, Some(phases)) => app.nest_service(at, limited.service(timed(forward, phases))),
+            (Some(cut), None) => app.nest_service(at, limited.layer(cut).service(forward)),
+            (Some(cut), Some(phases)) => {
+                app.nest_service(at, limited.layer(cut).service(timed(forward, phases)))
             }
-            None => app.nest_service("/proxy", limited.service(forward)),
         };
     }
     // Without the limits, so that they answer when those refuse.
@@ -93,5 +97,8 @@ async fn gather(
     if let Some(truncate) = gather.truncate {
         legs = legs.truncate(truncate);
     }
-    legs.send(&timed(upstream, phases)).await
+    match phases {
+        Some(phases) => legs.send(&timed(upstream, phases)).await,
+        None => legs.send(&upstream).await,
+    }
 }

@@ -15,11 +15,10 @@ struct Record {
     phases: Arc<Phases>,
 }
 
-/// The service as it is, where there are no phases to add to. It must always be ready, as a handle and
-/// what is made of one are.
+/// The service must always be ready, as a handle and what is made of one are.
 pub(crate) fn timed<S, B, R>(
     mut service: S,
-    phases: Option<Arc<Phases>>,
+    phases: Arc<Phases>,
 ) -> impl Service<
     Request<B>,
     Response = Response<impl Body<Data = R::Data, Error = R::Error> + Send + Unpin>,
@@ -33,13 +32,11 @@ where
     R: Body + Send + Unpin,
 {
     service_fn(move |mut request: Request<B>| {
-        let record = phases.clone().map(|phases| Record {
-            timing: request
-                .extensions_mut()
-                .get_or_insert_default::<Timing>()
-                .clone(),
-            phases,
-        });
+        let timing = request.extensions_mut().get_or_insert_default::<Timing>();
+        let record = Record {
+            timing: timing.clone(),
+            phases: phases.clone(),
+        };
         let response = service.call(request);
         async move {
             let response = response.await?;

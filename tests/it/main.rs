@@ -28,6 +28,7 @@ mod http2_ends;
 mod idle;
 mod isolation;
 mod limits;
+#[cfg(feature = "metrics")]
 mod metrics;
 mod middleware;
 mod no_answer;
@@ -45,6 +46,7 @@ mod timeouts;
 mod timing;
 mod tls;
 mod total;
+#[cfg(feature = "tracing")]
 mod trace;
 mod truncate;
 mod truncate_grpc;
