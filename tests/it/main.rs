@@ -8,6 +8,7 @@
 
 mod cancel;
 mod caps;
+mod chaos;
 mod churn;
 mod config;
 mod drain;
