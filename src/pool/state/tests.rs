@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod exact;
+mod finer;
 mod invariants;
 mod model;
 mod random;
