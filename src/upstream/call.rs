@@ -201,6 +201,7 @@ impl UnderWay {
     }
 
     /// What the head, or what came in its place, makes of the exchange.
+    #[expect(clippy::result_large_err, reason = "the request itself comes back")]
     fn end(
         self,
         head: Result<Sent, Late>,
