@@ -5,6 +5,7 @@
     reason = "clippy knows tests by their attribute, not the helpers they share"
 )]
 
+mod admin;
 mod bodies;
 mod calls;
 mod memory;
@@ -36,6 +37,8 @@ use crate::support::{Server, examples::example, sized, sockets};
 pub(crate) struct Gateway {
     process: Child,
     pub(crate) address: SocketAddr,
+    /// Where its page is, with `--admin`.
+    admin: Option<SocketAddr>,
 }
 
 impl Gateway {
@@ -46,14 +49,22 @@ impl Gateway {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = lines.next_line().await.unwrap();
-        let line = line.unwrap_or_else(|| panic!("the gateway serves"));
-        let address = line
-            .strip_prefix("listening on http://")
-            .unwrap()
-            .parse()
-            .unwrap();
-        Self { process, address }
+        let mut address = async |what| {
+            let line = lines.next_line().await.unwrap();
+            let line = line.unwrap_or_else(|| panic!("the gateway serves"));
+            line.strip_prefix(what).unwrap().parse().unwrap()
+        };
+        let listening = address("listening on http://").await;
+        let admin = if flags.contains(&"--admin") {
+            Some(address("admin on http://").await)
+        } else {
+            None
+        };
+        Self {
+            process,
+            address: listening,
+            admin,
+        }
     }
 
     /// In front of this origin.

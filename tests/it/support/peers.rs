@@ -16,19 +16,31 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     // Debian keeps servers where only root's PATH leads.
     let folders = env::split_paths(&path).chain(["/usr/sbin".into()]);
-    or_skip(name, folders)
+    or_skip(&[name], folders)
+}
+
+/// Where a browser is that knows Chromium's flags. As [`find`].
+pub(crate) fn find_browser() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    or_skip(&["chromium", "google-chrome"], env::split_paths(&path))
 }
 
 /// Where a program of the Python environment is: `python` itself, or a server. As [`find`].
 pub(crate) fn find_in_python(name: &str) -> Option<PathBuf> {
-    or_skip(name, [scratch().with_file_name("peers/venv/bin")])
+    or_skip(&[name], [scratch().with_file_name("peers/venv/bin")])
 }
 
-fn or_skip(name: &str, folders: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
-    let mut paths = folders.into_iter().map(|folder| folder.join(name));
+/// The first one of these names that there is.
+fn or_skip(names: &[&str], folders: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+    let mut paths = folders
+        .into_iter()
+        .flat_map(|folder| names.iter().map(move |name| folder.join(name)));
     let found = paths.find(|path| path.is_file());
     if found.is_none() {
-        let reason = format!("{name} is not installed; tests/peers/install does it");
+        let reason = format!(
+            "{} is not installed; tests/peers/install does it",
+            names.join(" or ")
+        );
         let is_required = env::var_os("REQUIRE_PEERS").is_some_and(|value| value == "1");
         assert!(!is_required, "{reason}");
         // Not `eprintln`, which the harness keeps to itself when a test passes.
