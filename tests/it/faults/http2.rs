@@ -35,7 +35,7 @@ pub(super) async fn close_idle(trial: &Trial, server: &Server) {
 }
 
 /// Answers every stream with its id, but those to `/fault`, which `fault` answers.
-async fn streams<F>(trial: &Trial, fault: F) -> Server
+pub(super) async fn streams<F>(trial: &Trial, fault: F) -> Server
 where
     F: Fn(Call) + Clone + Send + Sync + 'static,
 {

@@ -3,9 +3,11 @@
 //! case to test is in `docs/reliability.md`.
 
 mod connect;
+mod ends;
 mod head;
 mod http2;
 mod http2_wire;
+mod leaving;
 mod pool;
 mod tls;
 mod trials;

@@ -29,7 +29,7 @@ use crate::support::{
 };
 
 /// An upstream that answers as many requests as it is let, and the gate.
-async fn gated(trial: &Trial) -> (Server, Arc<Semaphore>) {
+pub(super) async fn gated(trial: &Trial) -> (Server, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let server = trial.server({
         let gate = gate.clone();

@@ -160,6 +160,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http2<S> {
     }
 }
 
+/// Holds a body that goes no further, until the client has reset the stream or is gone.
+pub(crate) async fn stall(mut body: SendStream<Bytes>) {
+    let _ = poll_fn(|cx| body.poll_reset(cx)).await;
+}
+
 impl Call {
     pub(crate) fn id(&self) -> String {
         let id = self.head.headers.get("x-id").map(|id| id.to_str().unwrap());
@@ -174,7 +179,7 @@ impl Call {
         self.body.stream_id().as_u32()
     }
 
-    /// Ready when the client has reset the stream, or is gone.
+    /// Ready when the client has reset the stream, which has no answer yet, or is gone.
     pub(crate) async fn left(&mut self) {
         let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
     }

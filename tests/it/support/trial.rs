@@ -224,12 +224,18 @@ impl Trial {
     /// say, which knows the time. `servers` are those that are well again. Fronts on this thread end.
     pub(crate) async fn over(self, servers: impl IntoIterator<Item = Server>) {
         let servers: Vec<_> = servers.into_iter().collect();
-        front::stop();
         self.assert_at_rest().await;
         for server in &servers {
             self.canaries(2 * self.cap, &server.uri("/canary")).await;
         }
         self.canaries(self.cap, &self.other.uri("/meet")).await;
+        self.ended(servers).await;
+    }
+
+    /// The same where the handle has ended, and takes no more requests.
+    pub(crate) async fn ended(self, servers: impl IntoIterator<Item = Server>) {
+        let servers: Vec<_> = servers.into_iter().collect();
+        front::stop();
         self.assert_at_rest().await;
         self.watch.look();
         let most = self.watch.sockets.load(Ordering::SeqCst);
