@@ -63,6 +63,10 @@ async fn g2_with_a_connection_that_it_has_not_taken_yet() {
     let limits = Limits::new().max_connections(1);
     let trial = Trial::capped(1, builder().limits(limits)).await;
     let (server, gate) = gated(&trial).await;
+    #[expect(
+        clippy::async_yields_async,
+        reason = "it is to be dropped, not awaited"
+    )]
     let first = async {
         let mut leaver = Box::pin(trial.get(server.uri("/")));
         eventually("the other is at work", || server.seen().len() == 1).await;
