@@ -67,6 +67,10 @@ impl<'a> Media<'a> {
     }
 
     pub(super) fn charset(&self) -> Charset {
+        // What nearly all text says, without a search.
+        if self.parameters.eq_ignore_ascii_case("; charset=utf-8") {
+            return Charset::Utf8;
+        }
         match self.label() {
             // RFC 8259 §8.1: JSON is UTF-8, whatever a parameter says.
             Some(label) if !self.is("application/json") => charset(label),
