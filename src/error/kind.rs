@@ -302,7 +302,8 @@ impl ErrorKind {
         }
     }
 
-    /// The HTTP status a gateway answers with, as RFC 9209 §2.3 recommends it.
+    /// The HTTP status a gateway answers with: what RFC 9209 §2.3 recommends for the error's type, but for
+    /// `Connect`, which is 502 as the other failures of connecting are.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         self.row().http
