@@ -57,10 +57,16 @@ impl<C: Clone, W> State<C, W> {
         let o = conn.origin;
         self.closing += 1;
         self.counters.connect_failed += 1;
-        let per_dial = self.per_dial(o);
         let origin = &mut self.origins[o];
         origin.closing += 1;
         origin.dialing -= 1;
+        self.refuse_unserved(o, out);
+        self.settle(o, now, out);
+    }
+
+    fn refuse_unserved(&mut self, o: usize, out: &mut Actions<C, W>) {
+        let per_dial = self.per_dial(o);
+        let origin = &self.origins[o];
         let served = (origin.dialing + origin.reserved).saturating_mul(per_dial);
         for _ in 0..origin.waiting().saturating_sub(served).min(per_dial) {
             let Some(w) = self.origins[o].oldest_waiter() else {
@@ -69,7 +75,6 @@ impl<C: Clone, W> State<C, W> {
             let waiter = self.remove_waiter(w);
             out.refusals.push((waiter.answer, Refusal::DialFailed));
         }
-        self.settle(o, now, out);
     }
 
     /// An exchange is over. `keep` says whether the connection can serve another, and for how
@@ -165,6 +170,9 @@ impl<C: Clone, W> State<C, W> {
         } else {
             origin.closing -= 1;
             self.closing -= 1;
+        }
+        if conn.has_come_to_nothing() {
+            self.refuse_unserved(conn.origin, out);
         }
         self.settle(conn.origin, now, out);
         conn.handle.zip(conn.retired)

@@ -207,6 +207,8 @@ struct Conn<C> {
     check_at: Option<Instant>,
     /// Whether it stands in each list.
     listed: [bool; 2],
+    /// Whether its origin counts it as one that is shut.
+    shut: bool,
     links: [Links; 2],
 }
 
@@ -223,6 +225,18 @@ impl<C> Conn<C> {
 
     fn has_room(&self) -> bool {
         self.station == Station::Ready && self.retired.is_none() && self.in_use < self.capacity
+    }
+
+    /// Up, and the upstream allows no exchange on it: HTTP/2 lets it say so, and change its mind.
+    fn is_shut(&self) -> bool {
+        self.station == Station::Ready && self.retired.is_none() && self.capacity == 0
+    }
+
+    /// Gone without the upstream's ever having allowed an exchange: no better than a dial that
+    /// failed, and as often as that it would be dialled again. Where its time was over, it may be.
+    fn has_come_to_nothing(&self) -> bool {
+        let in_time = !matches!(self.retired, Some(CloseCause::Expired | CloseCause::Aged));
+        in_time && self.station == Station::Closing && !self.served && self.capacity == 0
     }
 
     fn is_aged(&self, now: Instant) -> bool {
@@ -279,6 +293,9 @@ struct OriginState {
     closing: usize,
     dialing: usize,
     reserved: usize,
+    /// Its connections that are shut: where there is one, another would be no better, and whoever
+    /// waits does so for this one.
+    shut: usize,
     available: List<AVAILABLE>,
     /// Its oldest waiters, as many as its dials and reserved slots will serve.
     promised: List<0>,
@@ -306,6 +323,7 @@ impl OriginState {
             closing: 0,
             dialing: 0,
             reserved: 0,
+            shut: 0,
             available: List::default(),
             promised: List::default(),
             queued: List::default(),

@@ -152,7 +152,8 @@ impl<C: Clone, W> State<C, W> {
 
     fn update_blocked(&mut self, o: usize) {
         let origin = &mut self.origins[o];
-        let may_grow = origin.open + origin.reserved < self.limits.per_origin();
+        let below_cap = origin.open + origin.reserved < self.limits.per_origin();
+        let may_grow = below_cap && origin.shut == 0;
         let blocked = origin
             .queued
             .front()
@@ -241,6 +242,7 @@ impl<C: Clone, W> State<C, W> {
             ages_at: None,
             check_at: None,
             listed: [false; 2],
+            shut: false,
             links: [Links::default(); 2],
         });
         self.counters.peak = self.counters.peak.max(self.conns.len());
@@ -279,7 +281,11 @@ impl<C: Clone, W> State<C, W> {
         let conn = &mut self.conns[k];
         let (o, belongs) = (conn.origin, [conn.has_room(), conn.is_idle()]);
         let was = std::mem::replace(&mut conn.listed, belongs);
-        let available = &mut self.origins[o].available;
+        let is_shut = conn.is_shut();
+        let was_shut = std::mem::replace(&mut conn.shut, is_shut);
+        let origin = &mut self.origins[o];
+        origin.shut = origin.shut + usize::from(is_shut) - usize::from(was_shut);
+        let available = &mut origin.available;
         match (was[AVAILABLE], belongs[AVAILABLE]) {
             (false, true) => available.push_back(&mut self.conns, k),
             (true, false) => available.remove(&mut self.conns, k),
@@ -289,6 +295,10 @@ impl<C: Clone, W> State<C, W> {
             (false, true) => self.idle.push_back(&mut self.conns, k),
             (true, false) => self.idle.remove(&mut self.conns, k),
             _ => {}
+        }
+        if was_shut != is_shut {
+            // It may have made room for another origin, and its own is not settled then.
+            self.update_blocked(o);
         }
     }
 

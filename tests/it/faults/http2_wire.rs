@@ -15,7 +15,7 @@ use h2::Reason;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::watch,
     time::{Instant, sleep, timeout},
 };
@@ -148,8 +148,35 @@ async fn e6_an_upstream_that_allows_no_stream_is_a_pool_timeout() {
         assert_unsent(error);
     }
     assert!(start.elapsed() >= SHORT, "and not before");
+    assert_eq!(server.accepted(), 1, "another dial would be no better");
     well.send_replace(true);
     eventually("the connections are gone", || server.open() == 0).await;
+    trial.over([server]).await;
+}
+
+#[tokio::test]
+async fn e6_an_upstream_that_allows_no_stream_and_leaves_is_dialled_once() {
+    let trial = Trial::start(http2()).await;
+    let server = trial
+        .server(|mut peer| async move {
+            if peer.number > 0 {
+                return echo::serve_http2(peer).await;
+            }
+            peer.stream.read_exact(&mut [0; PREFACE.len()]).await?;
+            peer.write(setting(MAX_CONCURRENT_STREAMS, 0)).await?;
+            peer.fault();
+            while let Some(frame) = read(&mut peer.stream).await? {
+                if frame.kind == SETTINGS && frame.flags & ACK != 0 {
+                    break;
+                }
+            }
+            Ok(())
+        })
+        .await;
+    let error = trial.fails(server.uri("/")).await;
+    assert_failed(&error, ErrorKind::Closed, Phase::Connect, 502, 14);
+    assert_unsent(&error);
+    assert_eq!(server.accepted(), 1, "it is a dial that has failed");
     trial.over([server]).await;
 }
 

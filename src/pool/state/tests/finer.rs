@@ -145,3 +145,52 @@ fn a_drain_is_told_when_the_last_socket_is_gone() {
         assert_eq!(told.quiet, quiet, "nothing else is open");
     }
 }
+
+#[test]
+fn an_upstream_that_allows_no_exchange_is_not_dialled_again_meanwhile() {
+    let mut world = World::new(Limits::new().max_connections(10));
+    let waiter = world.wait(UNKNOWN);
+    world.dialed(0, 0, None);
+    world.wait(UNKNOWN);
+    assert!(world.dials.is_empty(), "another would be no better");
+    world.wait(0);
+    assert_eq!(world.dials.len(), 1, "it is nothing to another origin");
+    world.dialed(0, 1, None);
+    let id = world.ready.values().next().map(|ready| ready.id).unwrap();
+    world.event(|state, now, out| state.set_capacity(id, 1, now, out));
+    assert!(
+        !world.waiting.contains_key(&waiter),
+        "it has changed its mind"
+    );
+    assert_eq!(world.dials.len(), 1, "and the second may have its own");
+    world.end();
+}
+
+#[test]
+fn a_connection_that_ends_before_it_allowed_anything_is_a_dial_that_failed() {
+    let mut world = World::new(Limits::new().max_connections(10));
+    world.wait(UNKNOWN);
+    world.dialed(0, 0, None);
+    let id = world.ready.values().next().map(|ready| ready.id).unwrap();
+    world.free(id);
+    assert!(
+        world.waiting.is_empty(),
+        "whoever waited for it hears of it"
+    );
+    assert!(world.dials.is_empty(), "nobody dials on and on");
+}
+
+#[test]
+fn one_that_allows_nothing_makes_room_for_another_origin_once_and_for_all() {
+    let mut world = World::new(Limits::new().max_connections(1));
+    world.wait(UNKNOWN);
+    world.dialed(0, 0, None);
+    let other = world.wait(0);
+    world.free(world.closing[0]);
+    assert!(
+        world.waiting.keys().eq([&other]),
+        "who waited for it in vain does not take the slot back"
+    );
+    world.dialed(0, 1, None);
+    assert!(world.waiting.is_empty() && world.leases.len() == 1);
+}

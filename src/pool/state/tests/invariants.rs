@@ -26,6 +26,9 @@ fn check_sums(state: &Rules) {
         assert_eq!(origin.open, open.count(), "an origin counts its slots");
         assert_eq!(origin.dialing, of(Station::Dialing), "and its dials");
         assert_eq!(origin.closing, of(Station::Closing), "and what closes");
+        let shut = state.conns.iter().map(|(_, conn)| conn);
+        let shut = shut.filter(|conn| conn.origin == o && conn.is_shut());
+        assert_eq!(origin.shut, shut.count(), "and what is shut");
         assert!(
             origin.open + origin.waiting() > 0,
             "an origin without slots and waiters is forgotten"
@@ -137,13 +140,13 @@ fn check_blocked(state: &Rules) {
     let blocked: BTreeSet<_> = state
         .origins
         .iter()
-        .filter(|(_, o)| o.open + o.reserved < state.limits.per_origin())
+        .filter(|(_, o)| o.open + o.reserved < state.limits.per_origin() && o.shut == 0)
         .filter_map(|(o, origin)| {
             let w = origin.queued.front()?;
             Some((state.waiters[w].ticket, o))
         })
         .collect();
-    assert_eq!(state.blocked, blocked, "blocked are those below their caps");
+    assert_eq!(state.blocked, blocked, "blocked are those that may grow");
     for (o, origin) in &state.origins {
         let entry = blocked.iter().find(|(_, b)| *b == o).map(|(t, _)| *t);
         assert_eq!(origin.blocked, entry, "an origin knows its entry");

@@ -80,7 +80,7 @@ fn event() -> impl Strategy<Value = Event> {
         pool,
         connect,
     });
-    let capacity = prop_oneof![4 => Just(1), 1 => 2..4_usize];
+    let capacity = prop_oneof![4 => Just(1), 1 => 2..4_usize, 1 => Just(0)];
     let dialed = (any::<Index>(), capacity, some(10..300_u64));
     let dialed = dialed.prop_map(|(dial, capacity, age)| Event::Dialed {
         dial,

@@ -163,7 +163,7 @@ impl World {
         self.ready.insert(handle, Ready { id, check_at: None });
         let ages_at = age.map(|age| self.now + age);
         let terms = Terms {
-            multiplexed: capacity > 1,
+            multiplexed: capacity != 1,
             capacity,
             ages_at,
         };
