@@ -29,6 +29,8 @@ use crate::{
 /// Makes an absolute request one in origin form (RFC 9112 §3.2.1).
 pub(super) fn shape(request: &mut Request<RequestBody>, host: &HeaderValue) {
     let path = request.uri().path_and_query().cloned();
+    // Where a fragment followed the host there is a path that reads so, and is written as nothing.
+    let path = path.filter(|path| path != "/");
     let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
     // A request's version is often just that of the one it was made from.

@@ -27,6 +27,20 @@ async fn a_request_goes_out_in_origin_form_with_a_host_and_its_body() {
 }
 
 #[tokio::test]
+async fn what_stands_right_behind_the_host_leaves_the_request_a_path() {
+    let server =
+        Server::answering(|request| async move { sized(request.head.lines().next().unwrap()) })
+            .await;
+    let upstream = Upstream::builder().build().unwrap();
+    for (behind, path) in [("", "/"), ("#part", "/"), ("?a", "/?a"), ("?a#part", "/?a")] {
+        let uri = format!("http://{}{behind}", server.address);
+        let response = upstream.get(uri).await.unwrap();
+        let text = response.into_body().text(1000).await.unwrap();
+        assert_eq!(text, format!("GET {path} HTTP/1.1"), "of {behind:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_is_reused_once_its_body_has_been_read() {
     let server = Server::answering(|_| async { chunked(["a", "b"]) }).await;
     let upstream = Upstream::builder().build().unwrap();
