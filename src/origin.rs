@@ -6,7 +6,7 @@ use std::{
 
 use http::{
     Uri,
-    uri::{Authority, Scheme},
+    uri::{Authority, PathAndQuery, Scheme},
 };
 
 use crate::error::{Error, ErrorKind};
@@ -118,8 +118,8 @@ impl Origin {
         &self.authority
     }
 
-    /// The origin as a URI, for connectors.
-    pub(crate) fn to_uri(&self) -> Uri {
+    /// A URI of this origin.
+    pub(crate) fn to_uri(&self, path: PathAndQuery) -> Uri {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(if self.https {
             Scheme::HTTPS
@@ -127,7 +127,7 @@ impl Origin {
             Scheme::HTTP
         });
         parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
+        parts.path_and_query = Some(path);
         // The three parts that an absolute URI must have are all there.
         Uri::from_parts(parts).unwrap_or_default()
     }
@@ -237,7 +237,7 @@ impl PartialEq for Origin {
     fn eq(&self, other: &Self) -> bool {
         self.https == other.https
             && self.port == other.port
-            && self.host().eq_ignore_ascii_case(other.host())
+            && (self.host() == other.host() || self.host().eq_ignore_ascii_case(other.host()))
     }
 }
 

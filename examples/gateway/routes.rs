@@ -41,7 +41,7 @@ pub(crate) fn app(options: &Options, pool: &Pool) -> Router {
     // more for each layer.
     let limited = outer.clone().layer(layer(options, &pool.upstream));
 
-    let join = gather.with_state((options.gather.clone(), pool.phases.clone()));
+    let join = gather.with_state((Arc::new(options.gather.clone()), pool.phases.clone()));
     let mut app = Router::new().route("/", get_service(limited.service(join)));
     if let Some(origin) = options.forward_to.clone() {
         let forward = forward(&pool.upstream, origin);
@@ -88,14 +88,14 @@ fn forward(upstream: &Upstream, origin: Origin) -> Forward {
 }
 
 async fn gather(
-    State((gather, phases)): State<(Join, Option<Arc<Phases>>)>,
+    State((gather, phases)): State<(Arc<Join>, Option<Arc<Phases>>)>,
     upstream: Upstream,
 ) -> impl IntoResponse {
     let mut legs = Gather::get(&gather.urls)
-        .format(gather.format)
+        .format(gather.format.clone())
         .order(gather.order);
-    if let Some(truncate) = gather.truncate {
-        legs = legs.truncate(truncate);
+    if let Some(truncate) = &gather.truncate {
+        legs = legs.truncate(truncate.clone());
     }
     match phases {
         Some(phases) => legs.send(&timed(upstream, phases)).await,

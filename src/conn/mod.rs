@@ -182,6 +182,12 @@ impl Conn {
         Ok((sender.send(request, &self.host), timer))
     }
 
+    /// Makes a request that came back unsent what it was before, so that another connection can take
+    /// it.
+    pub(crate) fn restore(&self, request: &mut Request<RequestBody>) {
+        sender::restore(request, &self.origin);
+    }
+
     /// How long the socket may take no byte from now on.
     pub(crate) fn set_write_timeout(&self, limit: Option<Duration>) {
         let nanos = limit.and_then(|limit| u64::try_from(limit.as_nanos()).ok());

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, io, pin::Pin};
 
-use http::Uri;
+use http::{Uri, uri::PathAndQuery};
 use hyper::rt::{Read, Write};
 use hyper_util::{client::legacy::connect::Connection, rt::TokioIo};
 use tokio::time::Instant;
@@ -93,7 +93,8 @@ where
     C::Future: Send,
 {
     fn connect<'a>(&'a self, origin: &'a Origin, _: Option<Instant>) -> Connecting<'a> {
-        let connecting = self.0.clone().oneshot(origin.to_uri());
+        let uri = origin.to_uri(PathAndQuery::from_static("/"));
+        let connecting = self.0.clone().oneshot(uri);
         Box::pin(async move {
             let io = connecting.await.map_err(|error| classify(error.into()))?;
             Ok(Connected {

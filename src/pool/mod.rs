@@ -139,10 +139,10 @@ impl Pool {
         let state = &mut locked.state;
         let now = Instant::now();
         let checkout = match state.checkout(key, want, now, &mut actions) {
-            Ok(Some(grant)) => Ok(Checkout::Now(grant)),
-            Ok(None) => {
+            Ok(Ok(grant)) => Ok(Checkout::Now(grant)),
+            Ok(Err(place)) => {
                 let (sender, receiver) = oneshot::channel();
-                let queued = state.enqueue(key, sender, timeouts.connect, want, now, &mut actions);
+                let queued = state.enqueue(key, place, sender, timeouts.connect, now, &mut actions);
                 if let Ok(runtime) = Handle::try_current() {
                     locked.runtime = Some(runtime);
                 }

@@ -75,7 +75,7 @@ pub(super) fn decide(
         return plan.map_or(Verdict::Uncuttable, Verdict::Limit);
     }
     // It stays in its charset: its bytes are enough to hold it to its word.
-    let reading = match reading(spec, headers) {
+    let reading = match reading(spec, Media::of(headers)) {
         None | Some(Reading::Charset(_)) => Reading::Bytes,
         Some(reading) => reading,
     };
@@ -97,11 +97,12 @@ fn shorten(
     has_content: bool,
     length: Option<u64>,
 ) -> Option<Plan> {
-    if !is_cuttable(spec, head) {
+    let headers = &head.headers;
+    let media = Media::of(headers);
+    if !is_cuttable(spec, head, media) {
         return None;
     }
-    let headers = &head.headers;
-    let reading = reading(spec, headers)?;
+    let reading = reading(spec, media)?;
     let codings = codings(spec, head)?;
     // What a coded body holds may be of any length.
     let length = length.filter(|_| codings.is_none());
@@ -171,11 +172,9 @@ fn is_within(spec: &Truncate, headers: &HeaderMap, length: Option<u64>) -> bool 
     length.is_some_and(|length| length == 0 || is_short(length) && is_as_written)
 }
 
-fn is_cuttable(spec: &Truncate, head: &response::Parts) -> bool {
-    let headers = &head.headers;
-    let media = Media::of(headers);
-    let may_change =
-        !spec.obey_no_transform || !media::lists(headers, &header::CACHE_CONTROL, "no-transform");
+fn is_cuttable(spec: &Truncate, head: &response::Parts, media: Media<'_>) -> bool {
+    let may_change = !spec.obey_no_transform
+        || !media::lists(&head.headers, &header::CACHE_CONTROL, "no-transform");
     // A 304 seldom says its type. What it has are headers of a body that may be cut.
     let is_not_modified = head.status == StatusCode::NOT_MODIFIED;
     let is_right_type = match spec.unit {
@@ -187,13 +186,12 @@ fn is_cuttable(spec: &Truncate, head: &response::Parts) -> bool {
 }
 
 /// How to count, or `None` if it takes a decoder that is not there.
-fn reading(spec: &Truncate, headers: &HeaderMap) -> Option<Reading> {
+fn reading(spec: &Truncate, media: Media<'_>) -> Option<Reading> {
     match spec.unit {
         Unit::Bytes => return Some(Reading::Bytes),
         Unit::Messages => return Some(Reading::Messages),
         Unit::Chars => {}
     }
-    let media = Media::of(headers);
     let encoding = || Encoding::of(media.label()?).map(Reading::Charset);
     match media.charset() {
         Charset::Utf8 => Some(Reading::Utf8),

@@ -13,8 +13,8 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    HeaderMap, Method, Request, Response, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
     response,
 };
 use hyper::body::Incoming;
@@ -157,7 +157,6 @@ impl Call<'_> {
             deadline.tell(request.headers_mut());
         }
         let allowed = Allowed::by(request.headers());
-        let restore = Restore::of(&request);
         match lease.conn().send(request, self.timeouts.write) {
             Ok((response, timer)) => {
                 let clock = HeadClock::new(upload, &self.timeouts, lease.conn(), timer);
@@ -165,12 +164,10 @@ impl Call<'_> {
                     clock,
                     lease,
                     allowed,
-                    restore,
                 };
                 Ok((response, under_way))
             }
-            Err(mut request) => {
-                restore.to(&mut request);
+            Err(request) => {
                 let error = failure::closed(lease.conn());
                 lease.discard();
                 Err(Failure::Unsent(request, error))
@@ -184,7 +181,6 @@ struct UnderWay {
     clock: HeadClock,
     lease: Lease,
     allowed: Allowed,
-    restore: Restore,
 }
 
 impl UnderWay {
@@ -211,7 +207,6 @@ impl UnderWay {
             clock,
             lease,
             allowed,
-            restore,
         } = self;
         match head {
             Ok(Ok(response)) => match allowed.fault(&response) {
@@ -220,7 +215,7 @@ impl UnderWay {
             },
             Ok(Err(mut error)) => match error.take_message() {
                 Some(mut request) => {
-                    restore.to(&mut request);
+                    lease.conn().restore(&mut request);
                     let error = failure::closed(lease.conn());
                     lease.discard();
                     Err(Failure::Unsent(request, error))
@@ -271,28 +266,6 @@ fn begin_body(
     };
     let open = Open::new(body, lease, clock.into_timer(), framing);
     Response::from_parts(parts, UpstreamBody::new(open, deadline))
-}
-
-/// What a protocol changes in a request to send it, to be put back when it was not sent.
-struct Restore {
-    uri: Uri,
-    host: Option<HeaderValue>,
-}
-
-impl Restore {
-    fn of(request: &Request<RequestBody>) -> Self {
-        Self {
-            uri: request.uri().clone(),
-            host: request.headers().get(HOST).cloned(),
-        }
-    }
-
-    fn to(self, request: &mut Request<RequestBody>) {
-        *request.uri_mut() = self.uri;
-        if let Some(host) = self.host {
-            request.headers_mut().insert(HOST, host);
-        }
-    }
 }
 
 /// How long the upstream says it keeps an idle connection, less a margin for what is on its way.

@@ -28,6 +28,7 @@ use crate::{
     stats::{CloseCause, Gauges, Stats},
 };
 
+mod actions;
 mod connections;
 mod lifecycle;
 mod requests;
@@ -35,7 +36,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::connections::Terms;
+pub(crate) use self::{actions::Actions, connections::Terms};
 
 /// In a connection's links: its origin's connections with room for one more exchange.
 const AVAILABLE: usize = 0;
@@ -83,6 +84,15 @@ pub(crate) struct Grant<C> {
     pub(crate) reused: bool,
 }
 
+/// A request that must wait, on its way into the queue, under the lock it was refused a connection
+/// under.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// `None` where the pool knows nothing of it yet.
+    origin: Option<usize>,
+    want: Want,
+}
+
 /// A connection to open.
 #[derive(Debug)]
 pub(crate) struct Dial {
@@ -123,57 +133,6 @@ pub(crate) enum Overdue {
     Wait(Option<Instant>),
     /// Give up; it has left the queue.
     Refused(Refusal),
-}
-
-/// What the shell must do after unlocking.
-#[derive(Debug)]
-pub(crate) struct Actions<C, W> {
-    pub(crate) grants: Vec<(W, Grant<C>)>,
-    pub(crate) refusals: Vec<(W, Refusal)>,
-    pub(crate) dials: Vec<Dial>,
-    /// Idle connections to close in good order.
-    pub(crate) closes: Vec<C>,
-    /// Connections to drop whatever they are doing.
-    pub(crate) aborts: Vec<C>,
-    /// Connections whose drivers would look too late whether their time is over.
-    pub(crate) checks: Vec<C>,
-    /// Nothing is open or waited for any more: the end of a drain.
-    pub(crate) quiet: bool,
-}
-
-impl<C, W> Actions<C, W> {
-    pub(crate) fn is_empty(&self) -> bool {
-        let Self {
-            grants,
-            refusals,
-            dials,
-            closes,
-            aborts,
-            checks,
-            quiet,
-        } = self;
-        grants.is_empty()
-            && refusals.is_empty()
-            && dials.is_empty()
-            && closes.is_empty()
-            && aborts.is_empty()
-            && checks.is_empty()
-            && !quiet
-    }
-}
-
-impl<C, W> Default for Actions<C, W> {
-    fn default() -> Self {
-        Self {
-            grants: Vec::new(),
-            refusals: Vec::new(),
-            dials: Vec::new(),
-            closes: Vec::new(),
-            aborts: Vec::new(),
-            checks: Vec::new(),
-            quiet: false,
-        }
-    }
 }
 
 /// The stations of a slot's life.

@@ -1,12 +1,12 @@
 //! What requests do: ask for a connection, wait for one, and leave.
 
 use super::{
-    Actions, CloseCause, Deadlines, Duration, Grant, Instant, Key, Links, Overdue, Refusal, State,
-    Ticket, Waiter, WaiterId, Want,
+    Actions, CloseCause, Deadlines, Duration, Grant, Instant, Key, Links, Overdue, Place, Refusal,
+    State, Ticket, Waiter, WaiterId, Want,
 };
 
 impl<C: Clone, W> State<C, W> {
-    /// A connection that can be used at once. `None` when the request must wait; then
+    /// A connection that can be used at once, or the place of a request that must wait; then
     /// [`enqueue`](Self::enqueue) follows, under the same lock.
     pub(crate) fn checkout(
         &mut self,
@@ -14,16 +14,18 @@ impl<C: Clone, W> State<C, W> {
         want: Want,
         now: Instant,
         out: &mut Actions<C, W>,
-    ) -> Result<Option<Grant<C>>, Refusal> {
+    ) -> Result<Result<Grant<C>, Place>, Refusal> {
         if !self.admits(want) {
             return Err(Refusal::Draining);
         }
-        let Some(&o) = self.keys.get(key) else {
-            return Ok(None);
+        let origin = self.keys.get(key).copied();
+        let place = Place { origin, want };
+        let Some(o) = origin else {
+            return Ok(Err(place));
         };
         // Whoever waits already comes first.
         if want.fresh || self.origins[o].waiting() > 0 {
-            return Ok(None);
+            return Ok(Err(place));
         }
         // The most recently used one first: the others may then expire, and the set shrinks to
         // what the load needs.
@@ -37,26 +39,24 @@ impl<C: Clone, W> State<C, W> {
                 let ticket = self.ticket(want);
                 let grant = self.grant(k, ticket);
                 self.relist(k);
-                return Ok(grant);
+                return Ok(grant.ok_or(place));
             }
         }
-        Ok(None)
+        Ok(Err(place))
     }
 
     /// Puts a request into the queue, and sets in motion what it waits for.
     pub(crate) fn enqueue(
         &mut self,
         key: &Key,
+        place: Place,
         answer: W,
         connect: Option<Duration>,
-        want: Want,
         now: Instant,
         out: &mut Actions<C, W>,
     ) -> Result<WaiterId, Refusal> {
-        if !self.admits(want) {
-            return Err(Refusal::Draining);
-        }
-        let o = self.origin_of(key);
+        let want = place.want;
+        let o = place.origin.unwrap_or_else(|| self.add_origin(key));
         // An HTTP/2 connection says itself when it is about to go.
         let fresh = want.fresh && self.origins[o].multiplexed != Some(true);
         if fresh {

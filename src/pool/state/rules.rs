@@ -348,11 +348,8 @@ impl<C: Clone, W> State<C, W> {
         self.relist(k);
     }
 
-    /// The origin with this key, new if it has to be.
-    pub(super) fn origin_of(&mut self, key: &Key) -> usize {
-        if let Some(&o) = self.keys.get(key) {
-            return o;
-        }
+    /// Takes in an origin that is not there yet.
+    pub(super) fn add_origin(&mut self, key: &Key) -> usize {
         let key = key.compact();
         let o = self.origins.insert(OriginState::new(key.clone()));
         self.keys.insert(key, o);

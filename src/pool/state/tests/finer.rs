@@ -116,6 +116,7 @@ fn the_driver_of_a_busy_connection_is_not_told_after_every_exchange() {
         world.told(|state, now, out| {
             state
                 .checkout(&super::key(0), Want::default(), now, out)
+                .unwrap()
                 .unwrap();
         });
         let again = world.told(|state, now, out| state.release(id, Ok(None), now, out));

@@ -84,9 +84,9 @@ impl World {
         self.note_blocked();
         let key = key(origin);
         let mut out = Actions::default();
-        match self.state.checkout(&key, want, self.now, &mut out) {
+        let place = match self.state.checkout(&key, want, self.now, &mut out) {
             Err(refusal) => return Ask::Refused(refusal),
-            Ok(Some(grant)) => {
+            Ok(Ok(grant)) => {
                 assert!(
                     self.oldest(&key).is_none(),
                     "nobody takes a connection before those who wait for it"
@@ -96,8 +96,8 @@ impl World {
                 self.settle(out);
                 return Ask::Granted { reused };
             }
-            Ok(None) => {}
-        }
+            Ok(Err(place)) => place,
+        };
         let answer = self.next;
         self.next += 1;
         let deadlines = Deadlines {
@@ -106,7 +106,7 @@ impl World {
         };
         let queued = self
             .state
-            .enqueue(&key, answer, connect, want, self.now, &mut out);
+            .enqueue(&key, place, answer, connect, self.now, &mut out);
         let asked = match queued {
             Ok(id) => {
                 let connect = connect.map(|limit| self.now + limit);
