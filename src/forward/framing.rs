@@ -84,7 +84,9 @@ pub(super) fn declare(parts: &mut Parts, body: &impl Body) {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::Full;
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::{Empty, Full, StreamBody};
 
     use super::*;
 
@@ -138,5 +140,70 @@ mod tests {
         }
         let both = [("content-length", "5"), ("transfer-encoding", "chunked")];
         assert!(checked(&both, "hello").is_err());
+    }
+
+    /// What is said of a body where nothing was: its length, and its coding.
+    fn declared(
+        method: &Method,
+        lines: &[(&'static str, &'static str)],
+        body: &impl Body,
+    ) -> [Option<String>; 2] {
+        let mut request = Request::builder().method(method);
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        declare(&mut parts, body);
+        let value = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+        [CONTENT_LENGTH, TRANSFER_ENCODING].map(|name| parts.headers.get(name).map(value))
+    }
+
+    fn stream() -> impl Body {
+        StreamBody::new(futures_util::stream::empty::<
+            Result<http_body::Frame<Bytes>, std::io::Error>,
+        >())
+    }
+
+    #[test]
+    fn a_body_of_unknown_length_where_there_seldom_is_one_is_chunked() {
+        for method in [Method::GET, Method::HEAD] {
+            let [length, coding] = declared(&method, &[], &stream());
+            assert_eq!(length, None, "{method}: its length is not known");
+            assert_eq!(coding.as_deref(), Some("chunked"), "{method}");
+            assert_eq!(
+                declared(&method, &[], &Full::<Bytes>::from("hello")),
+                [None, None],
+                "{method}: hyper states a length that is known"
+            );
+        }
+    }
+
+    #[test]
+    fn no_body_where_one_is_usual_is_said_to_be_none() {
+        for method in [Method::POST, Method::PUT, Method::PATCH] {
+            let [length, coding] = declared(&method, &[], &Empty::<Bytes>::new());
+            assert_eq!(length.as_deref(), Some("0"), "{method}");
+            assert_eq!(coding, None, "{method}");
+            assert_eq!(
+                declared(&method, &[], &stream()),
+                [None, None],
+                "{method}: there may be one"
+            );
+        }
+        assert_eq!(
+            declared(&Method::GET, &[], &Empty::<Bytes>::new()),
+            [None, None],
+            "nobody expects a body of a GET"
+        );
+    }
+
+    #[test]
+    fn a_length_that_the_request_states_is_not_declared_again() {
+        let stated = [("content-length", "5")];
+        for method in [Method::GET, Method::POST] {
+            let [length, coding] = declared(&method, &stated, &stream());
+            assert_eq!(length.as_deref(), Some("5"), "{method}");
+            assert_eq!(coding, None, "{method}: one of the two says where it ends");
+        }
     }
 }

@@ -142,7 +142,7 @@ const INVALID_TARGET: Answer = Answer::bad_request("the request's target cannot 
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{Request, StatusCode};
 
     use super::*;
 
@@ -222,5 +222,65 @@ mod tests {
         assert_eq!(at("http://other/x?y").unwrap(), "http://up:1/x?y");
         assert!(at("ftp://other/x").is_err());
         assert!(at("*").is_err(), "only OPTIONS may ask for it");
+    }
+
+    /// What is answered to a request with this method, and the `Max-Forwards` it goes on with.
+    fn checked(method: Method, left: Option<&str>) -> (Option<StatusCode>, Option<String>) {
+        let mut request = Request::builder().method(method);
+        if let Some(left) = left {
+            request = request.header(MAX_FORWARDS, left);
+        }
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        let answer = check_method(&mut parts).err();
+        let left = parts.headers.get(MAX_FORWARDS);
+        (
+            answer.map(|answer| answer.status),
+            left.map(|left| left.to_str().unwrap().to_owned()),
+        )
+    }
+
+    #[test]
+    fn a_tunnel_and_an_echo_are_not_forwarded() {
+        for method in [Method::CONNECT, Method::TRACE] {
+            let (answer, _) = checked(method.clone(), None);
+            assert_eq!(answer, Some(StatusCode::NOT_IMPLEMENTED), "{method}");
+        }
+        for method in [Method::GET, Method::OPTIONS, Method::DELETE] {
+            assert_eq!(checked(method.clone(), None).0, None, "{method}");
+        }
+    }
+
+    #[test]
+    fn an_options_goes_as_many_hops_as_it_may() {
+        assert_eq!(checked(Method::OPTIONS, Some("0")).0, Some(StatusCode::OK));
+        for (left, then) in [("1", "0"), ("10", "9"), ("no number", "no number")] {
+            let gone_on = (None, Some(then.to_owned()));
+            assert_eq!(checked(Method::OPTIONS, Some(left)), gone_on);
+        }
+        let unread = (None, Some("0".to_owned()));
+        assert_eq!(
+            checked(Method::GET, Some("0")),
+            unread,
+            "its hops are counted for OPTIONS alone"
+        );
+    }
+
+    #[test]
+    fn only_the_oldest_version_does_without_a_host() {
+        let mut old = parts("/", &[]);
+        old.version = Version::HTTP_10;
+        assert_eq!(host(&old).ok(), Some(None));
+        let mut old = parts("/", &["a"]);
+        old.version = Version::HTTP_10;
+        assert_eq!(host(&old).ok().flatten().unwrap(), "a", "it may have one");
+    }
+
+    #[test]
+    fn only_options_asks_for_the_whole_server() {
+        let origin = "http://up:1".parse().unwrap();
+        let whole = Uri::from_static("*");
+        let at = at(&origin, &whole, &Method::OPTIONS).ok().unwrap();
+        assert_eq!(at.path(), "*");
+        assert_eq!(at.authority().unwrap(), "up:1");
     }
 }

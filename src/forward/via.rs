@@ -86,6 +86,11 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_keeps_the_name_it_was_given() {
+        assert_eq!(via("edge").name(), "edge");
+    }
+
+    #[test]
     fn a_request_that_came_by_is_known_again() {
         let mut headers = HeaderMap::new();
         headers.append(VIA, HeaderValue::from_static("1.0 fred, HTTP/1.1 p:80 (x)"));
