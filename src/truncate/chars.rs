@@ -50,7 +50,7 @@ impl CharCut {
     }
 
     pub(super) fn cut(&mut self, chunk: Bytes) -> Flow {
-        let (chunk, cropped) = self.join(chunk);
+        let chunk = self.join(chunk);
         let start = self.skip_mark(&chunk);
         let scan = self.scan(&chunk, start);
         if scan.end > 0 {
@@ -69,7 +69,7 @@ impl CharCut {
         if self.left == 0 {
             return Flow::Limit {
                 last: kept,
-                dropped: cropped || scan.end < chunk.len(),
+                dropped: scan.end < chunk.len(),
             };
         }
         self.carry = Bytes::copy_from_slice(&chunk[scan.end..]);
@@ -112,16 +112,13 @@ impl CharCut {
         (lower.min(self.left), upper)
     }
 
-    /// The carry and as much of the chunk as can matter, in one piece; and whether that is less than
-    /// the chunk.
-    fn join(&mut self, mut chunk: Bytes) -> (Bytes, bool) {
-        if self.carry.is_empty() {
-            return (chunk, false);
+    /// The carry and as much of the chunk as can matter, in one piece: where some of it is left out,
+    /// there is still more in it than may pass.
+    fn join(&mut self, mut chunk: Bytes) -> Bytes {
+        if !self.carry.is_empty() {
+            chunk.truncate(self.reach(chunk.len()));
         }
-        let length = chunk.len();
-        chunk.truncate(self.reach(length));
-        let cropped = chunk.len() < length;
-        (join(&mut self.carry, chunk), cropped)
+        join(&mut self.carry, chunk)
     }
 
     /// How many of `length` bytes can matter: those of `left` units and of a mark before them.
@@ -148,7 +145,7 @@ impl CharCut {
             replaced: None,
             malformed: false,
         };
-        while self.left > 0 && scan.end < view.len() {
+        loop {
             let rest = &view[scan.end..];
             let (valid, bad) = match from_utf8(rest) {
                 Ok(_) => (rest, None),

@@ -234,3 +234,41 @@ impl Stage {
         Ok(piece.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A codec that reads nothing, gives nothing, and does not end.
+    struct Stuck;
+
+    impl DecodeV2 for Stuck {
+        fn reinit(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn decode(
+            &mut self,
+            _: &mut PartialBuffer<&[u8]>,
+            _: &mut WriteBuffer<'_>,
+        ) -> io::Result<bool> {
+            Ok(false)
+        }
+
+        fn flush(&mut self, _: &mut WriteBuffer<'_>) -> io::Result<bool> {
+            Ok(true)
+        }
+
+        fn finish(&mut self, _: &mut WriteBuffer<'_>) -> io::Result<bool> {
+            Ok(true)
+        }
+    }
+
+    #[test]
+    fn a_codec_that_makes_no_progress_is_an_error_and_no_endless_loop() {
+        let mut stage = Stage::new(Coding::Brotli);
+        stage.codec = Some(Box::new(Stuck));
+        stage.input = Bytes::from_static(b"x");
+        assert!(stage.decode().is_err());
+    }
+}

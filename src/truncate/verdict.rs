@@ -103,7 +103,7 @@ fn shorten(
         return None;
     }
     let reading = reading(spec, media)?;
-    let codings = codings(spec, head)?;
+    let codings = codings(spec, headers)?;
     // What a coded body holds may be of any length.
     let length = length.filter(|_| codings.is_none());
     let fate = fate(spec, reading, length);
@@ -129,13 +129,12 @@ fn shorten(
 }
 
 /// What to take off a body, or `None` if that is not possible. Messages have their own codings.
-fn codings(spec: &Truncate, head: &response::Parts) -> Option<Option<Codings>> {
-    let names = media::codings(&head.headers)?;
+fn codings(spec: &Truncate, headers: &HeaderMap) -> Option<Option<Codings>> {
+    let names = media::codings(headers)?;
     if names.is_empty() {
         return Some(None);
     }
-    let may_decode = spec.unit != Unit::Messages && head.status != StatusCode::PARTIAL_CONTENT;
-    let codings = Codings::of(&names).filter(|_| may_decode);
+    let codings = Codings::of(&names).filter(|_| spec.unit != Unit::Messages);
     codings.map(Some)
 }
 
@@ -202,6 +201,7 @@ fn reading(spec: &Truncate, media: Media<'_>) -> Option<Reading> {
     }
 }
 
+/// Of a body that is not known to be within the limit.
 fn fate(spec: &Truncate, reading: Reading, length: Option<u64>) -> Fate {
     let limit = spec.limit;
     // A character is at most four bytes, and a byte order mark does not count.
@@ -210,10 +210,10 @@ fn fate(spec: &Truncate, reading: Reading, length: Option<u64>) -> Fate {
         Reading::Utf8 => limit.saturating_mul(4).saturating_add(3),
         Reading::Charset(_) | Reading::Messages => return Fate::Unknown,
     };
-    match length {
-        Some(length) if length > most => Fate::Cut,
-        Some(length) if length <= limit && !replaces(spec) => Fate::Uncut,
-        _ => Fate::Unknown,
+    if length.is_some_and(|length| length > most) {
+        Fate::Cut
+    } else {
+        Fate::Unknown
     }
 }
 

@@ -346,3 +346,18 @@ fn the_characters_of_chunks_add_up() {
         "three characters pass"
     );
 }
+
+#[test]
+fn the_longest_text_within_the_limit_is_not_said_to_be_cut() {
+    for limit in [1, 3] {
+        let text = "\u{FEFF}".to_owned() + &"\u{1F600}".repeat(limit);
+        let body = Script::chunks([&text]).sized();
+        let response = Truncate::chars(limit as u64).apply(body.text());
+        assert_eq!(
+            header(&response, "content-truncated"),
+            None,
+            "a mark and {limit} characters of four bytes"
+        );
+        assert_eq!(finish(response).0.bytes(), text.as_bytes());
+    }
+}

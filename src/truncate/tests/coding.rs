@@ -184,6 +184,8 @@ fn a_bomb_stops_at_the_limit() {
     let bombs = [
         ("gzip", gzip(&zeros)),
         ("zstd", zstd(&zeros)),
+        ("br", brotli(&zeros)),
+        ("deflate", raw_deflate(&zeros)),
         ("gzip, gzip", gzip(&gzip(&zeros))),
     ];
     for (coding, bomb) in bombs {
@@ -351,6 +353,17 @@ fn a_coding_and_a_charset_are_taken_off_in_turn() {
         "日本".as_bytes(),
         "two characters"
     );
+}
+
+#[test]
+fn a_piece_that_is_full_when_its_chunk_is_used_up_is_followed_by_the_next_chunk() {
+    // Blocks that are stored as they are, the first of them as long as a piece.
+    let full = [&b"\x00\x00\x10\xff\xef"[..], &[b'x'; 4096]].concat();
+    let last = b"\x01\x03\x00\xfc\xffend".to_vec();
+    let body = Script::chunks([full, last]);
+    let (text, error, _) = cut(&Truncate::bytes(9999), "deflate", body);
+    assert_eq!(error, None, "that there is no more in a chunk is no error");
+    assert_eq!(text, "x".repeat(4096) + "end");
 }
 
 proptest! {

@@ -290,3 +290,15 @@ fn a_length_is_never_derived_nor_kept() {
         "a request for messages is left as it is"
     );
 }
+
+#[test]
+fn a_limit_of_no_messages_states_no_length_since_a_status_follows() {
+    let body = Script::chunks([messages(&["a"])]).trailers("grpc-status", "0");
+    let response =
+        Truncate::grpc_messages(0).apply(body.with([("content-type", "application/grpc")]));
+    assert_eq!(header(&response, "content-length"), None);
+    let (seen, _) = finish(response);
+    assert_eq!(status(&seen), Some("8"), "the status is in the trailers");
+    let told = &seen.trailers.as_ref().unwrap()["content-truncated"];
+    assert_eq!(told, "length;limit=0;unit=message");
+}

@@ -217,3 +217,29 @@ fn replaced_text_promises_no_length_and_failing_text_keeps_it() {
         "as a whole"
     );
 }
+
+#[test]
+fn an_empty_body_is_believed_before_a_header_that_states_a_length() {
+    let mut response = Script::chunks([""; 0]).sized().text();
+    let stated = "10".parse().unwrap();
+    response.headers_mut().insert("content-length", stated);
+    let response = Truncate::bytes(4).apply(response);
+    assert_eq!(
+        header(&response, "content-length"),
+        None,
+        "nothing is promised that will not come"
+    );
+    assert_eq!(header(&response, "content-truncated"), None, "nor was cut");
+}
+
+#[test]
+fn what_is_no_text_may_be_sniffed_as_before() {
+    let image = long().with([("content-type", "image/png")]);
+    let response = Truncate::bytes(4).any_type().apply(image);
+    assert_eq!(header(&response, "content-length"), Some("4"), "it is cut");
+    assert_eq!(
+        header(&response, "x-content-type-options"),
+        None,
+        "no end of it looks like text"
+    );
+}

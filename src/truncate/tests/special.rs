@@ -216,3 +216,13 @@ fn an_error_response_passes_whole_unless_asked_otherwise() {
         );
     }
 }
+
+#[test]
+fn a_head_answered_with_a_body_and_no_length_takes_the_length_of_the_body() {
+    let mut response = long().text();
+    response.headers_mut().remove("content-length");
+    let response = Truncate::bytes(4).apply_to(&Method::HEAD, response);
+    assert_eq!(header(&response, "content-length"), Some("4"));
+    let told = header(&response, "content-truncated");
+    assert_eq!(told, Some("length;limit=4;unit=byte;size=10"));
+}

@@ -2,8 +2,8 @@ use http::{Request, Response, Version};
 use http_body::Body as _;
 use tower::{Layer, Service};
 
-use super::support::{Script, finish, header};
-use crate::{Invalid, Truncate, TruncateBody};
+use super::support::{Script, finish, header, truncation};
+use crate::{Invalid, Truncate, TruncateBody, TruncationOutcome as Outcome};
 
 /// The response to a request of this version, asked for over a layer.
 fn ask(
@@ -122,4 +122,30 @@ fn of_a_limit_that_was_just_reached_no_cut_is_claimed() {
         Script::chunks(["abc"]),
     ));
     assert!(seen.trailers.is_none(), "the body may have been complete");
+}
+
+#[test]
+fn a_body_that_may_end_in_trailers_hints_at_its_data_and_at_no_end_of_it() {
+    let body = Script::chunks(["abcdefghij"]).sized();
+    let response = ask(Truncate::chars(5), Version::HTTP_2, "", body);
+    let hint = response.body().size_hint();
+    assert_eq!((hint.lower(), hint.upper()), (5, None));
+}
+
+#[test]
+fn the_outcome_is_told_with_the_last_frame_of_a_body_that_knows_its_end() {
+    let body = Script::chunks(["abc", "def"]).tells_end();
+    let response = Truncate::chars(9).apply(body.text());
+    let truncation = truncation(&response);
+    let mut body = std::pin::pin!(response.into_body());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for _ in 0..2 {
+        assert_eq!(truncation.outcome(), Outcome::Pending, "more may come");
+        assert!(body.as_mut().poll_frame(&mut context).is_ready());
+    }
+    assert_eq!(
+        truncation.outcome(),
+        Outcome::Complete { bytes: 6 },
+        "nobody polls a body that says it has ended"
+    );
 }

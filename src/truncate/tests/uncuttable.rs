@@ -1,4 +1,5 @@
 use http::{Response, StatusCode};
+use http_body::Body as _;
 
 use super::support::{Script, header, read, truncation};
 use crate::{
@@ -228,4 +229,41 @@ fn joined_text_takes_any_type_as_text() {
         "a\u{FFFD}b".as_bytes(),
         "cut and cleaned"
     );
+}
+
+#[test]
+fn the_coding_of_a_part_is_not_taken_off() {
+    let gzip = [("content-type", "text/plain"), ("content-encoding", "gzip")];
+    let mut part = Script::chunks(["abcdefghij"]).sized().with(gzip);
+    *part.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let range = "bytes 0-9/20".parse().unwrap();
+    part.headers_mut().insert("content-range", range);
+    let response = Truncate::bytes(4).apply(part);
+    assert_eq!(header(&response, "content-encoding"), Some("gzip"));
+    assert_eq!(
+        read(response.into_body()).bytes(),
+        b"abcdefghij",
+        "it cannot be decoded by itself"
+    );
+}
+
+#[test]
+fn messages_are_coded_each_by_itself_and_never_as_a_whole() {
+    let grpc = [
+        ("content-type", "application/grpc"),
+        ("content-encoding", "gzip"),
+    ];
+    let messages = Truncate::grpc_messages(1);
+    assert_passes(&messages, grpc);
+    let response = apply(&messages.uncuttable(Uncuttable::Refuse), grpc);
+    assert_eq!(header(&response, "grpc-status"), Some("8"), "it is refused");
+}
+
+#[test]
+fn a_refusal_says_how_long_it_is() {
+    let image = [("content-type", "image/png"), NONE];
+    let response = apply(&Truncate::bytes(4).uncuttable(Uncuttable::Refuse), image);
+    let exact = response.body().size_hint().exact();
+    let text = read(response.into_body()).bytes();
+    assert_eq!(exact, Some(text.len() as u64));
 }
