@@ -11,6 +11,7 @@ use crate::{
     stats::CloseCause,
 };
 
+mod counted;
 mod exact;
 mod finer;
 mod invariants;
