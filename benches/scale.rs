@@ -13,21 +13,15 @@
 mod support;
 
 use std::{
-    env,
-    fmt::Debug,
-    fs,
-    future::Future,
-    io,
-    process::Command,
-    thread::available_parallelism,
-    time::{Duration, Instant},
+    env, fmt::Debug, fs, future::Future, io, process::Command, thread::available_parallelism,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::Uri;
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::{runtime::Builder, task::JoinSet};
+use tokio::{runtime::Builder, task::JoinSet, time::Instant};
 use tower_upstream::{Gather, Limits, Timeouts, Truncate, Upstream};
 
 use support::{InMemory, runtime};
@@ -119,16 +113,7 @@ fn measure(scenario: &str, size: usize) -> Cost {
         "origins" => origins(size),
         "waiting" => crowd(size, |upstream| {
             let request = upstream.get("http://page/");
-            async move {
-                drop(
-                    request
-                        .await
-                        .expect("it is answered")
-                        .into_body()
-                        .collect()
-                        .await,
-                )
-            }
+            async move { read(request.await.expect("it is answered").into_body()).await }
         }),
         "gathers" => crowd(size, |upstream| {
             let page = Uri::from_static("http://page/");

@@ -40,7 +40,12 @@ async fn open(
 ) -> Option<(Arc<Conn>, Terms, impl Future<Output = ()> + use<>)> {
     let deadline = dial.timeout.map(|limit| start + limit);
     let connecting = pool.connector().connect(dial.key.origin(), deadline);
-    let Connected { io, probe, http2 } = match by(deadline, connecting)
+    let Connected {
+        io,
+        has_read,
+        probe,
+        http2,
+    } = match by(deadline, connecting)
         .await
         .and_then(|connected| connected)
     {
@@ -57,11 +62,14 @@ async fn open(
     };
     let origin = dial.key.origin();
     let trace = pool.observer().connection(origin, multiplexed, start);
-    let conn = Arc::new(Conn::new(origin.clone(), multiplexed, probe, trace));
+    let notes = has_read.is_none();
+    let answered = has_read.unwrap_or_default();
+    let conn = Conn::new(origin.clone(), multiplexed, probe, answered, trace);
+    let conn = Arc::new(conn);
     let ended = Error::new(ErrorKind::Closed).with_detail("during the handshake");
     conn.set_failure(explain(ended, dial));
     // From here on the slot is free when the socket is gone.
-    let io = SlotIo::new(io, conn.clone(), slot);
+    let io = SlotIo::new(io, notes, conn.clone(), slot);
     let greeting = pin!(greet(pool, dial, io, conn.clone()));
     match by(deadline, greeting).await {
         Ok(greeted) => greeted.map(|(terms, driver)| (conn, terms, driver)),

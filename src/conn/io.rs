@@ -18,6 +18,8 @@ const FIRST_READ: usize = 8 * 1024;
 /// An open socket and its slot, which is free again when the socket is gone and not before.
 pub(super) struct SlotIo {
     io: Box<dyn Io>,
+    /// Whether it is for this to note that a byte has come, since the connector does not.
+    notes: bool,
     conn: Arc<Conn>,
     timer: Option<Pin<Box<Sleep>>>,
     stalled: bool,
@@ -31,9 +33,10 @@ pub(super) struct SlotIo {
 pub(crate) struct WriteTimedOut(pub(crate) std::time::Duration);
 
 impl SlotIo {
-    pub(super) fn new(io: Box<dyn Io>, conn: Arc<Conn>, slot: Slot) -> Self {
+    pub(super) fn new(io: Box<dyn Io>, notes: bool, conn: Arc<Conn>, slot: Slot) -> Self {
         Self {
             io,
+            notes,
             conn,
             timer: None,
             stalled: false,
@@ -117,10 +120,10 @@ impl Read for SlotIo {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.conn.has_answered() {
-            Pin::new(&mut self.io).poll_read(cx, buf)
-        } else {
+        if self.notes && !self.conn.has_answered() {
             self.poll_first_read(cx, buf)
+        } else {
+            Pin::new(&mut self.io).poll_read(cx, buf)
         }
     }
 }

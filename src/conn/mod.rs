@@ -63,8 +63,8 @@ pub(crate) struct Conn {
     driver: Mailbox<Work>,
     /// In nanoseconds; that of the exchange which is under way, `u64::MAX` for none.
     write_timeout: AtomicU64,
-    /// A byte has come since the last request was sent.
-    answered: AtomicBool,
+    /// A byte has come since the last request was sent. Shared with who reads.
+    answered: Arc<AtomicBool>,
 }
 
 struct Cell {
@@ -121,6 +121,7 @@ impl Conn {
         origin: Origin,
         multiplexed: bool,
         probe: Option<Probe>,
+        answered: Arc<AtomicBool>,
         trace: trace::Connection,
     ) -> Self {
         // An authority is made of visible ASCII only, all of which a header's value may hold.
@@ -141,7 +142,7 @@ impl Conn {
             }),
             driver: Mailbox::new(),
             write_timeout: AtomicU64::new(u64::MAX),
-            answered: AtomicBool::new(false),
+            answered,
         }
     }
 

@@ -1,11 +1,23 @@
 //! How a socket is opened: the trait the pool dials through, and the connectors behind it.
 
-use std::{error::Error as StdError, fmt, io, pin::Pin};
+use std::{
+    error::Error as StdError,
+    fmt, io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use http::{Uri, uri::PathAndQuery};
 use hyper::rt::{Read, Write};
 use hyper_util::{client::legacy::connect::Connection, rt::TokioIo};
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use tokio_util::io::InspectReader;
 use tower::{Service, ServiceExt};
 
 use crate::{
@@ -33,6 +45,8 @@ impl<T: Read + Write + Unpin + Send> Io for T {}
 
 pub(crate) struct Connected {
     pub(crate) io: Box<dyn Io>,
+    /// Becomes true with every byte that is read; `None` where the connector does not tell.
+    pub(crate) has_read: Option<Arc<AtomicBool>>,
     pub(crate) probe: Option<Probe>,
     /// ALPN has settled on HTTP/2.
     pub(crate) http2: bool,
@@ -67,18 +81,31 @@ impl Connect for DefaultConnector {
             if origin.is_https() {
                 let stream = self.tls.handshake(origin, wire).await?;
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                return Ok(Connected {
-                    io: Box::new(TokioIo::new(stream)),
-                    probe: Some(probe),
-                    http2,
-                });
+                return Ok(Connected::new(stream, probe, http2));
             }
-            Ok(Connected {
-                io: Box::new(TokioIo::new(wire)),
-                probe: Some(probe),
-                http2: false,
-            })
+            Ok(Connected::new(wire, probe, false))
         })
+    }
+}
+
+impl Connected {
+    fn new<S>(stream: S, probe: Probe, http2: bool) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let has_read = Arc::new(AtomicBool::new(false));
+        let note = has_read.clone();
+        let stream = InspectReader::new(stream, move |bytes: &[u8]| {
+            if !bytes.is_empty() {
+                note.store(true, Ordering::Relaxed);
+            }
+        });
+        Self {
+            io: Box::new(TokioIo::new(stream)),
+            has_read: Some(has_read),
+            probe: Some(probe),
+            http2,
+        }
     }
 }
 
@@ -100,6 +127,7 @@ where
             Ok(Connected {
                 http2: io.connected().is_negotiated_h2(),
                 io: Box::new(io),
+                has_read: None,
                 probe: None,
             })
         })
