@@ -147,6 +147,8 @@ async fn whoever_is_aborted_hears_of_the_drain_and_of_nothing_else() {
     let upstream = dials.builder().limits(limits).build().unwrap();
     let requests: Vec<_> = (0..100).map(|_| tokio::spawn(upstream.get(URI))).collect();
     eventually("all wait", || upstream.stats().total.waiting == 100).await;
+    // A dial's task may begin later than its request waits.
+    eventually("all dials have begun", || dials.dialed() == 50).await;
     assert_eq!(upstream.drain(ms(1)).await.aborted, 100);
     for request in requests {
         let error = request.await.unwrap().unwrap_err();
