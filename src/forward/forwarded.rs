@@ -1,7 +1,11 @@
 //! What the upstream is told of the client: `Forwarded` (RFC 7239) and the `X-Forwarded-*` that
 //! came before it.
 
-use std::{fmt, io::Write as _, net::IpAddr, ops::Range};
+use std::{
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr},
+    ops::Range,
+};
 
 use bytes::Bytes;
 use http::{
@@ -122,10 +126,17 @@ impl Client<'_> {
         let mut text = Vec::with_capacity(ROOM + host.len());
         text.extend_from_slice(b"for=");
         let address = match self.address.map(|address| address.to_canonical()) {
-            Some(IpAddr::V4(address)) => Some(write_in(&mut text, address)),
+            Some(IpAddr::V4(address)) => {
+                let start = text.len();
+                write_v4(&mut text, address);
+                Some(start..text.len())
+            }
             Some(IpAddr::V6(address)) => {
                 text.extend_from_slice(b"\"[");
-                let place = write_in(&mut text, address);
+                let start = text.len();
+                // A vector takes everything.
+                let _ = write!(text, "{address}");
+                let place = start..text.len();
                 text.extend_from_slice(b"]\"");
                 Some(place)
             }
@@ -149,12 +160,15 @@ impl Client<'_> {
     }
 }
 
-/// Returns where it stands.
-fn write_in(text: &mut Vec<u8>, address: impl fmt::Display) -> Range<usize> {
-    let start = text.len();
-    // A vector takes everything.
-    let _ = write!(text, "{address}");
-    start..text.len()
+/// As its own `Display` does, which takes ten times as long.
+fn write_v4(text: &mut Vec<u8>, address: Ipv4Addr) {
+    let mut digits = itoa::Buffer::new();
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push(b'.');
+        }
+        text.extend_from_slice(digits.format(octet).as_bytes());
+    }
 }
 
 /// Addresses, and hosts that were found valid, are text; so it always is one.
@@ -193,6 +207,15 @@ mod tests {
             .collect();
         lines.sort_unstable();
         lines
+    }
+
+    #[test]
+    fn an_address_is_written_as_the_standard_library_does() {
+        for address in ["0.0.0.0", "255.255.255.255", "10.0.100.7", "2001:db8::1"] {
+            let lines = applied(ForwardedHeaders::Replace, Some(address));
+            let expected = format!("x-forwarded-for: {address}");
+            assert!(lines.contains(&expected), "{lines:?} has {expected}");
+        }
     }
 
     #[test]
