@@ -44,42 +44,48 @@ const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 
 /// The request stays where it is for as long as it is not sent: its future is made, and moved, for every
 /// exchange, and should be small.
-pub(super) async fn exchange(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn would have room for its arguments twice"
+)]
+pub(super) fn exchange(
     handle: Arc<Handle>,
     mut request: Request<RequestBody>,
-) -> Result<Response<UpstreamBody>, Error> {
-    let origin = Origin::from_uri(request.uri())?;
-    if request.method() == Method::CONNECT {
-        return Err(Error::new(ErrorKind::InvalidTarget)
-            .with_detail("CONNECT asks for a tunnel, which an upstream handle does not open"));
-    }
-    let protocol = handle.protocols.choose(&origin, request.headers());
-    let start = Instant::now();
-    let own = request.extensions().get::<Timeouts>();
-    let mut timeouts = own.copied().unwrap_or(handle.timeouts);
-    let grpc = GrpcDeadline::of_call(request.headers(), request.extensions());
-    let left = grpc.map(GrpcDeadline::left);
-    timeouts.total = [timeouts.total, left].into_iter().flatten().min();
-    let mut trace = handle.pool.observer().exchange(&request, &origin, start);
-    let call = Call {
-        pool: &handle.pool,
-        key: Key::new(origin, protocol),
-        timeouts,
-        start,
-        deadline: Deadline::new(start, timeouts.total),
-        grpc,
-        sent: AtomicBool::new(false),
-        trace: &trace,
-    };
-    let mut result = call.in_time(&mut request).await;
-    match &mut result {
-        Ok(response) => {
-            trace.head(response);
-            response.body_mut().trace(trace);
+) -> impl Future<Output = Result<Response<UpstreamBody>, Error>> + Send {
+    async move {
+        let origin = Origin::from_uri(request.uri())?;
+        if request.method() == Method::CONNECT {
+            return Err(Error::new(ErrorKind::InvalidTarget)
+                .with_detail("CONNECT asks for a tunnel, which an upstream handle does not open"));
         }
-        Err(error) => trace.failed(error.kind()),
+        let protocol = handle.protocols.choose(&origin, request.headers());
+        let start = Instant::now();
+        let own = request.extensions().get::<Timeouts>();
+        let mut timeouts = own.copied().unwrap_or(handle.timeouts);
+        let grpc = GrpcDeadline::of_call(request.headers(), request.extensions());
+        let left = grpc.map(GrpcDeadline::left);
+        timeouts.total = [timeouts.total, left].into_iter().flatten().min();
+        let mut trace = handle.pool.observer().exchange(&request, &origin, start);
+        let call = Call {
+            pool: &handle.pool,
+            key: Key::new(origin, protocol),
+            timeouts,
+            start,
+            deadline: Deadline::new(start, timeouts.total),
+            grpc,
+            sent: AtomicBool::new(false),
+            trace: &trace,
+        };
+        let mut result = call.in_time(&mut request).await;
+        match &mut result {
+            Ok(response) => {
+                trace.head(response);
+                response.body_mut().trace(trace);
+            }
+            Err(error) => trace.failed(error.kind()),
+        }
+        result
     }
-    result
 }
 
 /// One exchange.
