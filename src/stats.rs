@@ -78,8 +78,8 @@ pub enum CloseCause {
 }
 
 impl CloseCause {
-    /// Every cause.
-    pub const ALL: [Self; 9] = [
+    /// Every cause, in the order of their declaration.
+    pub const ALL: &'static [Self] = &[
         Self::Expired,
         Self::Aged,
         Self::Evicted,

@@ -73,13 +73,11 @@ fn prometheus(stats: &Stats) -> String {
     ] {
         metric(name, kind, &[(String::new(), value)]);
     }
-    let closed = CloseCause::ALL.map(|cause| {
-        (
-            format!("{{cause=\"{}\"}}", cause.as_str()),
-            stats.closed(cause),
-        )
+    let closed = CloseCause::ALL.iter().map(|&cause| {
+        let labels = format!("{{cause=\"{}\"}}", cause.as_str());
+        (labels, stats.closed(cause))
     });
-    metric("closed_total", "counter", &closed);
+    metric("closed_total", "counter", &closed.collect::<Vec<_>>());
     let phases = [Phase::Pool, Phase::Connect, Phase::Write, Phase::Read];
     let mut timed_out: Vec<_> = phases
         .map(|phase| (format!("{{phase=\"{phase}\"}}"), stats.timed_out(phase)))

@@ -49,8 +49,9 @@ pub(crate) fn as_json(stats: &Stats) -> Value {
         .iter()
         .map(|(origin, g)| (origin.to_string(), gauges(g)));
     all["origins"] = Value::Object(origins.collect());
-    let closed =
-        CloseCause::ALL.map(|cause| (cause.as_str().to_owned(), json!(stats.closed(cause))));
+    let closed = CloseCause::ALL
+        .iter()
+        .map(|&cause| (cause.as_str().to_owned(), json!(stats.closed(cause))));
     let phases = [Phase::Pool, Phase::Connect, Phase::Write, Phase::Read];
     let timed_out = phases.map(|phase| (phase.to_string(), json!(stats.timed_out(phase))));
     all["counters"] = json!({
