@@ -95,6 +95,7 @@ pub(crate) enum Stop<T, S> {
 
 pin_project! {
     /// The future of [`UntilBodyEnd`]. Dropping it frees the permit, or the place in the queue.
+    #[must_use = "futures do nothing unless polled"]
     pub struct UntilBodyEndFuture<T, S, R>
     where
         T: Service<Candidate<R>>,

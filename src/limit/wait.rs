@@ -40,6 +40,7 @@ pub struct WaitTimeout {
 
 pin_project! {
     /// The future of [`Wait`]. Dropping it gives up its place among those that wait.
+    #[must_use = "futures do nothing unless polled"]
     pub struct WaitFuture<S, R>
     where
         S: Service<R>,

@@ -45,6 +45,7 @@ enum Inner<S> {
 
 pin_project! {
     /// The future of [`UpstreamService`].
+    #[must_use = "futures do nothing unless polled"]
     pub struct UpstreamServiceFuture<S, R>
     where
         S: Service<R>,
