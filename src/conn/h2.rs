@@ -68,6 +68,12 @@ impl Http2Settings {
                 "http2_stream_window is {window}: it must be between 1 and {MAX_WINDOW}"
             )));
         }
+        if self.ping_interval == Some(Duration::ZERO) {
+            return Err(Error::config(
+                "http2_keep_alive's interval is 0, which would ping without a pause: \
+                 set a longer one, or leave it out",
+            ));
+        }
         Ok(())
     }
 }

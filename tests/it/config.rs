@@ -1,5 +1,7 @@
 //! What cannot work is refused by an error that names it.
 
+use std::time::Duration;
+
 use http::Request;
 use tower_upstream::{ErrorKind, Limits, Upstream};
 
@@ -32,6 +34,15 @@ fn an_idle_cap_above_the_total_is_refused_only_when_it_was_asked_for() {
     for fine in [limits, limits.max_idle_connections(10)] {
         assert!(Upstream::builder().limits(fine).build().is_ok());
     }
+}
+
+#[test]
+fn pings_without_a_pause_are_refused() {
+    let pings = |interval| Upstream::builder().http2_keep_alive(interval, Duration::from_secs(1));
+    let error = pings(Duration::ZERO).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("http2_keep_alive"), "{error}");
+    assert!(pings(Duration::from_millis(1)).build().is_ok());
 }
 
 #[test]
