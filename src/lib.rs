@@ -132,7 +132,7 @@
 //! | `decompression` | | [`Truncate`] reads gzip, deflate, br and zstd (async-compression), within bounds |
 //!
 //! A feature adds; it changes nothing that was there without it, but for bodies that could not be cut
-//! before.
+//! before, and for the status that `tonic` puts among an error's sources.
 //!
 //! # Minimum supported Rust version
 //!
@@ -140,13 +140,14 @@
 //!
 //! # Differences from
 //!
-//! * **reqwest** and **hyper-util's client** bound their *idle* connections only. Here all sockets count,
-//!   and requests past the bound wait in a fair queue. reqwest brings redirects, cookies, proxies and
+//! * **reqwest** and **hyper-util's client** can bound their *idle* connections only, for each host. Here
+//!   all sockets count, and requests past the bound wait in a fair queue. reqwest brings redirects, cookies, proxies and
 //!   decompression along; here they are tower-http's, as far as it has them: see the [recipes].
 //! * **tower's `ConcurrencyLimit`** gives its permit back with the response's head.
 //!   [`limit::UntilBodyEndLayer`] holds it until the body's end, and is that very layer underneath.
-//! * **httpx** has the same limits and timeouts, by the same names. It closes the connection of a body
-//!   that is not read to its end; here a small rest is read on. `docs/from-httpx.md` of the repository
+//! * **httpx** has the same four timeouts by the same names, and the same limits on connections by
+//!   nearly the same. It closes the connection of a body that is not read to its end; here a small rest
+//!   is read on. `docs/from-httpx.md` of the repository
 //!   goes through it line by line.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -29,6 +29,15 @@ use crate::{
 ///
 /// The `read` timeout runs while whoever polls it waits for the upstream, and never while nobody
 /// does. After its end or an error it is empty.
+///
+/// [`bytes`](Self::bytes) and [`text`](Self::text) read it whole; `http_body_util::BodyExt` reads it
+/// piece by piece. axum takes a `Response<UpstreamBody>` as a handler's answer, which passes it on as
+/// it streams; [`Forward`](crate::Forward) also takes off the fields that concern one connection only.
+///
+/// # Errors
+///
+/// [`ErrorKind::ReadTimeout`], [`ErrorKind::BodyIncomplete`] or, with such a timeout,
+/// [`ErrorKind::TotalTimeout`]; and [`ErrorKind::Draining`] where a drain's deadline cut it short.
 pub struct UpstreamBody {
     state: State,
 }

@@ -17,6 +17,21 @@ use crate::{
 };
 
 /// Sets up an [`Upstream`]; see [`Upstream::builder`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tower_upstream::{Limits, RemainderPolicy, Timeouts, Upstream};
+///
+/// # fn main() -> Result<(), tower_upstream::Error> {
+/// let upstream = Upstream::builder()
+///     .limits(Limits::new().max_connections(50).max_connections_per_origin(20))
+///     .timeouts(Timeouts::new(Duration::from_secs(2)).total(Duration::from_secs(30)))
+///     .remainder(RemainderPolicy::close())
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a builder does nothing until it is built"]
 pub struct UpstreamBuilder {
     limits: Limits,
@@ -97,7 +112,8 @@ impl UpstreamBuilder {
     /// and give it up when the answer does not come within `timeout`. Some gRPC servers close
     /// connections that are pinged more often than every five minutes.
     ///
-    /// Defaults to no pings: a dead upstream is then noticed by the `read` timeout.
+    /// Defaults to no pings: a dead upstream is then noticed by the `read` timeout. An interval of 0 is
+    /// refused by `build`.
     pub fn http2_keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
         self.http2.ping_interval = Some(interval);
         self.http2.ping_timeout = timeout;
@@ -160,6 +176,9 @@ impl UpstreamBuilder {
     /// Opens connections in another way than by TCP and TLS: any service that also fits
     /// hyper-util's client. It is given the origin as a URI, and is called once for each
     /// connection; what it returns must be a single socket for the limits to be exact.
+    ///
+    /// Defaults to TCP and rustls. Beside [`allow_addresses`](Self::allow_addresses), `tls` or
+    /// `root_certificates`, which it would not see, it is an error. `examples/unix_socket.rs` has one.
     pub fn connector<C>(mut self, connector: C) -> Self
     where
         C: Service<Uri> + Clone + Send + Sync + 'static,

@@ -138,6 +138,11 @@ impl Upstream {
     /// if it was provably not sent, it is tried on up to two more; and if it is idempotent
     /// (RFC 9110 §9.2.2) and without a body, and the connection ended before a byte of the
     /// response, it is sent once more on a connection that never served.
+    ///
+    /// # Errors
+    ///
+    /// Those of the phases up to the response's head: the [crate's documentation](crate) shows which
+    /// phase ends in which. A status of 400 or more is a response, and no error.
     pub fn send<B>(&self, request: Request<B>) -> ResponseFuture
     where
         B: Body + Send + 'static,
@@ -151,6 +156,10 @@ impl Upstream {
     }
 
     /// Sends a GET request to an absolute URI, as [`send`](Self::send) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send)'s; [`ErrorKind::InvalidTarget`] for what is not a URI.
     pub fn get<U>(&self, uri: U) -> ResponseFuture
     where
         U: TryInto<Uri>,
