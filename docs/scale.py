@@ -6,8 +6,8 @@ import math
 import pathlib
 
 HERE = pathlib.Path(__file__).resolve().parent
-WIDTH, HEIGHT = 820, 330
-# Name, colour, and the label's place against the last point.
+WIDTH, HEIGHT = 840, 330
+# What the lines are called, and their colours.
 LINES = {
     "idle": ("beside idle connections", "#2f81f7"),
     "origins": ("origins in turn, a dial each", "#d1483b"),
@@ -71,7 +71,7 @@ def main():
         *panel(470, "KiB each", held, 2),
     ]
     for place, (name, colour) in enumerate(LINES.values()):
-        left = 50 + 190 * place
+        left = 40 + 205 * place
         parts.append(f'<circle cx="{left}" cy="{HEIGHT - 24}" r="5" fill="{colour}"/>')
         parts.append(f'<text x="{left + 10}" y="{HEIGHT - 19}">{name}</text>')
     parts.append("</svg>")
