@@ -5,7 +5,8 @@ use crate::error::Error;
 /// As good as for ever, and no time that it is added to overflows.
 const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
-const fn bounded(time: Duration) -> Duration {
+/// To be used for every time that is given from outside.
+pub(crate) const fn bounded(time: Duration) -> Duration {
     if time.as_secs() < FOREVER.as_secs() {
         time
     } else {

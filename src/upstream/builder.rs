@@ -9,7 +9,7 @@ use super::{Upstream, protocol::Protocols};
 #[cfg(feature = "rustls")]
 use crate::connect::{Tls, TlsSettings};
 use crate::{
-    config::{Limits, RemainderPolicy, Timeouts},
+    config::{Limits, RemainderPolicy, Timeouts, bounded},
     conn::Http2Settings,
     connect::{AddressFilter, Connect, Custom, DefaultConnector, Tcp},
     error::{BoxError, Error},
@@ -115,8 +115,8 @@ impl UpstreamBuilder {
     /// Defaults to no pings: a dead upstream is then noticed by the `read` timeout. An interval of 0 is
     /// refused by `build`.
     pub fn http2_keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
-        self.http2.ping_interval = Some(interval);
-        self.http2.ping_timeout = timeout;
+        self.http2.ping_interval = Some(bounded(interval));
+        self.http2.ping_timeout = bounded(timeout);
         self
     }
 

@@ -315,3 +315,22 @@ async fn a_ping_that_is_not_answered_ends_the_connection() {
     .await;
     server.abort();
 }
+
+#[tokio::test]
+async fn pings_that_are_as_good_as_never_sent_disturb_nothing() {
+    let server = Server::start(|_, mut connection| async move {
+        while let Some(Ok(stream)) = connection.accept().await {
+            answer(stream);
+        }
+    })
+    .await;
+    let upstream = Upstream::builder()
+        .http2_prior_knowledge()
+        .http2_keep_alive(Duration::MAX, Duration::MAX)
+        .build()
+        .unwrap();
+    for path in ["/first", "/second"] {
+        assert_eq!(text(&upstream, server.uri(path)).await.unwrap(), path);
+    }
+    assert_eq!(server.accepted(), 1, "the connection is kept");
+}
