@@ -93,6 +93,7 @@ impl Run {
             never = watching => match never {},
         }
         self.assert_nothing_is_left(&generation, tasks).await;
+        self.upstreams.forget_seen();
         std::mem::take(&mut *generation.tally.lock().unwrap())
     }
 

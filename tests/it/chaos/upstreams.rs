@@ -85,6 +85,11 @@ impl Upstreams {
         }
     }
 
+    /// Its memory is to be flat, too.
+    pub(super) fn forget_seen(&self) {
+        self.servers.iter().for_each(Server::forget_seen);
+    }
+
     pub(super) fn uri(&self, place: Place, path: &str) -> String {
         let scheme = match place {
             Place::Tls | Place::TlsHttp2 => "https",

@@ -63,6 +63,10 @@ impl Record {
         self.seen.lock().unwrap().clone()
     }
 
+    pub(super) fn forget_seen(&self) {
+        *self.seen.lock().unwrap() = Vec::new();
+    }
+
     /// Runs a script to its end, or to its panic, which [`assert_sound`](Self::assert_sound) tells.
     pub(super) async fn run(&self, script: impl Future) {
         if AssertUnwindSafe(script).catch_unwind().await.is_err() {

@@ -129,6 +129,11 @@ impl Server {
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.record.seen()
     }
+
+    /// Keeps no head that has come until now.
+    pub(crate) fn forget_seen(&self) {
+        self.record.forget_seen();
+    }
 }
 
 impl Drop for Server {
