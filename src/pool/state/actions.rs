@@ -20,6 +20,7 @@ pub(crate) struct Actions<C, W> {
 }
 
 impl<C, W> Actions<C, W> {
+    /// Whether there is nothing to do, as most often when a connection is taken or given back.
     pub(crate) fn is_empty(&self) -> bool {
         let Self {
             grants,
@@ -50,6 +51,27 @@ impl<C, W> Default for Actions<C, W> {
             aborts: Vec::new(),
             checks: Vec::new(),
             quiet: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_to_do_is_one() {
+        let mut some: [Actions<(), ()>; 6] = std::array::from_fn(|_| Actions::default());
+        assert!(some[0].is_empty(), "nothing is to be done at first");
+        some[0].refusals.push(((), Refusal::Draining));
+        some[1].closes.push(());
+        some[2].aborts.push(());
+        some[3].checks.push(());
+        some[4].quiet = true;
+        some[5].closes.push(());
+        some[5].quiet = true;
+        for actions in some {
+            assert!(!actions.is_empty(), "{actions:?}");
         }
     }
 }

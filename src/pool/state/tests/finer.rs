@@ -1,7 +1,7 @@
 //! The finer rules: whom a dial serves, what is not surplus, and what the shell is told.
 
 use super::{
-    super::Want,
+    super::{Checkout, Want},
     CloseCause, Limits, Out, ms,
     world::{Ask, World},
 };
@@ -114,10 +114,8 @@ fn the_driver_of_a_busy_connection_is_not_told_after_every_exchange() {
     // Even in the same instant.
     for _ in 0..2 {
         world.told(|state, now, out| {
-            state
-                .checkout(&super::key(0), Want::default(), now, out)
-                .unwrap()
-                .unwrap();
+            let asked = state.checkout(&super::key(0), Want::default(), now, out);
+            assert!(matches!(asked, Ok(Checkout::Now(_))), "{asked:?}");
         });
         let again = world.told(|state, now, out| state.release(id, Ok(None), now, out));
         assert!(
@@ -194,4 +192,45 @@ fn one_that_allows_nothing_makes_room_for_another_origin_once_and_for_all() {
     );
     world.dialed(0, 1, None);
     assert!(world.waiting.is_empty() && world.leases.len() == 1);
+}
+
+#[test]
+fn a_connection_in_use_is_looked_at_when_it_would_be_over_were_it_idle() {
+    // Its idle timeout, its age, and what passes; when the next look is, from then.
+    let cases = [
+        (10_000, None, 0, 10_000),
+        (10_000, None, 7, 10_000),
+        (10, None, 0, 1_000),
+        (10_000, Some(300), 0, 300),
+        (10_000, Some(300), 299, 1),
+        (10_000, Some(300), 300, 10_000),
+        (10_000, Some(300), 301, 10_000),
+    ];
+    for (idle, age, passed, next) in cases {
+        let limits = Limits::new().max_connections(1).idle_timeout(ms(idle));
+        let mut world = World::new(limits);
+        world.wait(0);
+        world.dialed(0, 1, age.map(ms));
+        world.now += ms(passed);
+        let (id, now) = (world.leases[0].id, world.now);
+        let mut look = None;
+        let told = world.told(|state, now, out| look = state.expire(id, now, out));
+        let case = format!("{idle} ms idle, aged at {age:?}, after {passed}");
+        assert_eq!(look, Some(now + ms(next)), "{case}");
+        assert!(told.is_empty(), "it is left alone: {case}");
+    }
+}
+
+#[test]
+fn one_that_goes_before_it_has_served_is_no_failed_dial_of_who_waits_then() {
+    let mut world = World::new(Limits::new().max_connections(1));
+    let left = world.wait(0);
+    world.cancel(left);
+    world.dialed(0, 1, None);
+    world.wait(1);
+    let waits = world.wait(0);
+    assert_eq!(world.closing.len(), 1, "it makes room for another origin");
+    world.free(world.closing[0]);
+    assert!(world.waiting.contains_key(&waits), "nothing has failed");
+    world.end();
 }
