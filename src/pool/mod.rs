@@ -41,7 +41,7 @@ pub(crate) use self::{
     state::{ConnId, Dial, Terms, Ticket, Want},
 };
 use self::{
-    state::{Actions, Deadlines, Grant, Overdue, Refusal, State, WaiterId},
+    state::{Actions, Checkout, Deadlines, Grant, Overdue, Refusal, State, WaiterId},
     waiter::{Answer, Rejection, Waiter},
 };
 
@@ -68,9 +68,9 @@ struct Locked {
 }
 
 /// Either a connection at once, or a place in the queue.
-enum Checkout {
-    Now(Grant<Arc<Conn>>),
-    Later(WaiterId, oneshot::Receiver<Result<Lease, Rejection>>),
+enum Turn {
+    Now(Lease),
+    Later(Waiter),
 }
 
 impl Pool {
@@ -109,11 +109,10 @@ impl Pool {
         let fail = |rejection| self.explain(rejection, key, timeouts);
         loop {
             let lease = match self.checkout(key, timeouts, want).map_err(fail)? {
-                Checkout::Now(grant) => Lease::new(self.clone(), grant),
-                Checkout::Later(id, answer) => {
+                Turn::Now(lease) => lease,
+                Turn::Later(waiter) => {
                     asking.queue();
                     let deadlines = Deadlines::new(start, timeouts.pool, timeouts.connect);
-                    let waiter = Waiter::new(self.clone(), id, answer);
                     waiter.wait(deadlines).await.map_err(fail)?
                 }
             };
@@ -133,26 +132,26 @@ impl Pool {
         key: &Key,
         timeouts: &Timeouts,
         want: Want,
-    ) -> Result<Checkout, Rejection> {
+    ) -> Result<Turn, Rejection> {
         let mut actions = Actions::default();
         let mut locked = self.lock();
         let state = &mut locked.state;
         let now = Instant::now();
-        let checkout = match state.checkout(key, want, now, &mut actions) {
-            Ok(Ok(grant)) => Ok(Checkout::Now(grant)),
-            Ok(Err(place)) => {
+        let turn = match state.checkout(key, want, now, &mut actions) {
+            Ok(Checkout::Now(grant)) => Ok(Turn::Now(Lease::new(self.clone(), grant))),
+            Ok(Checkout::Later(place)) => {
                 let (sender, receiver) = oneshot::channel();
                 let queued = state.enqueue(key, place, sender, timeouts.connect, now, &mut actions);
                 if let Ok(runtime) = Handle::try_current() {
                     locked.runtime = Some(runtime);
                 }
-                queued.map(|id| Checkout::Later(id, receiver))
+                queued.map(|id| Turn::Later(Waiter::new(self.clone(), id, receiver)))
             }
             Err(refusal) => Err(refusal),
         };
         drop(locked);
         self.perform(actions, None);
-        checkout.map_err(Rejection::Refused)
+        turn.map_err(Rejection::Refused)
     }
 
     fn explain(&self, rejection: Rejection, key: &Key, timeouts: &Timeouts) -> Error {
@@ -329,7 +328,6 @@ impl Pool {
     }
 
     fn perform(self: &Arc<Self>, actions: Actions<Arc<Conn>, Answer>, dial_error: Option<&Error>) {
-        // As most often, when a connection is taken or given back.
         if actions.is_empty() {
             return;
         }

@@ -84,8 +84,15 @@ pub(crate) struct Grant<C> {
     pub(crate) reused: bool,
 }
 
-/// A request that must wait, on its way into the queue, under the lock it was refused a connection
-/// under.
+/// What a request that asks for a connection gets.
+#[derive(Debug)]
+pub(crate) enum Checkout<C> {
+    Now(Grant<C>),
+    /// It is to be [enqueued](State::enqueue), under the same lock.
+    Later(Place),
+}
+
+/// Where a request stands that is to be enqueued.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     /// `None` where the pool knows nothing of it yet.

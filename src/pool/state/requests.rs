@@ -1,31 +1,30 @@
 //! What requests do: ask for a connection, wait for one, and leave.
 
 use super::{
-    Actions, CloseCause, Deadlines, Duration, Grant, Instant, Key, Links, Overdue, Place, Refusal,
-    State, Ticket, Waiter, WaiterId, Want,
+    Actions, Checkout, CloseCause, Deadlines, Duration, Instant, Key, Links, Overdue, Place,
+    Refusal, State, Ticket, Waiter, WaiterId, Want,
 };
 
 impl<C: Clone, W> State<C, W> {
-    /// A connection that can be used at once, or the place of a request that must wait; then
-    /// [`enqueue`](Self::enqueue) follows, under the same lock.
+    /// A connection that can be used at once, if there is one.
     pub(crate) fn checkout(
         &mut self,
         key: &Key,
         want: Want,
         now: Instant,
         out: &mut Actions<C, W>,
-    ) -> Result<Result<Grant<C>, Place>, Refusal> {
+    ) -> Result<Checkout<C>, Refusal> {
         if !self.admits(want) {
             return Err(Refusal::Draining);
         }
         let origin = self.keys.get(key).copied();
         let place = Place { origin, want };
         let Some(o) = origin else {
-            return Ok(Err(place));
+            return Ok(Checkout::Later(place));
         };
         // Whoever waits already comes first.
         if want.fresh || self.origins[o].waiting() > 0 {
-            return Ok(Err(place));
+            return Ok(Checkout::Later(place));
         }
         // The most recently used one first: the others may then expire, and the set shrinks to
         // what the load needs.
@@ -39,10 +38,10 @@ impl<C: Clone, W> State<C, W> {
                 let ticket = self.ticket(want);
                 let grant = self.grant(k, ticket);
                 self.relist(k);
-                return Ok(grant.ok_or(place));
+                return Ok(grant.map_or(Checkout::Later(place), Checkout::Now));
             }
         }
-        Ok(Err(place))
+        Ok(Checkout::Later(place))
     }
 
     /// Puts a request into the queue, and sets in motion what it waits for.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::{Deadlines, Overdue, Refusal, Ticket, Want},
+    super::{Checkout, Deadlines, Overdue, Refusal, Ticket, Want},
     Actions, CloseCause, ConnId, Duration, Instant, Key, Limits, Out, Protocol, Rules, Terms,
     WaiterId, key,
 };
@@ -86,7 +86,7 @@ impl World {
         let mut out = Actions::default();
         let place = match self.state.checkout(&key, want, self.now, &mut out) {
             Err(refusal) => return Ask::Refused(refusal),
-            Ok(Ok(grant)) => {
+            Ok(Checkout::Now(grant)) => {
                 assert!(
                     self.oldest(&key).is_none(),
                     "nobody takes a connection before those who wait for it"
@@ -96,7 +96,7 @@ impl World {
                 self.settle(out);
                 return Ask::Granted { reused };
             }
-            Ok(Err(place)) => place,
+            Ok(Checkout::Later(place)) => place,
         };
         let answer = self.next;
         self.next += 1;
