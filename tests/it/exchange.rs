@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Request;
+use http_body_util::BodyExt;
 use tower_upstream::{ErrorKind, Limits, Phase, Timeouts, Upstream};
 
 use crate::support::{Server, chunked, eventually, sized, sockets};
@@ -152,4 +153,28 @@ async fn a_body_of_known_length_goes_out_with_its_length_and_another_in_chunks()
         .await
         .unwrap();
     assert!(head.contains("transfer-encoding: chunked"), "{head}");
+}
+
+#[tokio::test]
+async fn what_has_come_of_a_response_is_read_at_once() {
+    // The size of hyper's buffer at first; it grows to what a connection brings.
+    const AT_FIRST: usize = 8 * 1024;
+    let page = vec![b'x'; 7 * AT_FIRST];
+    let answer = sized(&page);
+    let server = Server::answering(move |_| std::future::ready(answer.clone())).await;
+    let upstream = Upstream::builder().build().unwrap();
+    let mut largest = 0;
+    for _ in 0..30 {
+        let response = upstream.get(server.uri("/")).await.unwrap();
+        let mut body = response.into_body();
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        largest = largest.max(first.len());
+        let rest = body.collect().await.unwrap().to_bytes();
+        assert_eq!(first.len() + rest.len(), page.len());
+    }
+    assert_eq!(upstream.stats().opened, 1, "by one connection");
+    assert!(
+        largest > 2 * AT_FIRST,
+        "the first piece was {largest} bytes"
+    );
 }
