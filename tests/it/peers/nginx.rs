@@ -220,10 +220,18 @@ async fn gathers_that_cut_use_their_connections_again() {
             assert_eq!(body.to_bytes(), "hello\n\nhello\n\nhello");
         }
         let stats = upstream.stats();
-        // Over HTTP/1.1 the next gather may begin while the rests of the last are read on.
-        let most = if version == Version::HTTP_2 { 1 } else { 6 };
+        // Over HTTP/1.1 the next gather may begin while the rests of the last are read on; and a rest
+        // is there only until hyper's buffer has grown to take the page in one read.
+        let (most, rests) = match version {
+            Version::HTTP_2 => (1, 45),
+            _ => (6, 1),
+        };
         // A rest that takes too long on a busy machine costs its connection.
         assert!(stats.opened - stats.cut_and_closed <= most, "{stats:?}");
-        assert!(stats.reused >= 45, "most are used again: {stats:?}");
+        assert!(
+            stats.cut_and_reused >= rests,
+            "their rest is read on: {stats:?}"
+        );
+        assert_eq!(stats.reused + stats.opened, 90, "and they serve again");
     }
 }
