@@ -204,21 +204,17 @@ impl Writer {
         } else {
             Last::Text
         };
-        if self.out.is_empty() {
+        if self.out.is_empty() && text.len() >= ROOM {
             self.out = text;
-            return;
+        } else {
+            append(&mut self.out, &text);
         }
-        if self.out.capacity() - self.out.len() < text.len() {
-            // For those that follow, too.
-            self.out.reserve(text.len().max(ROOM));
-        }
-        self.out.extend_from_slice(&text);
     }
 
     fn open(&mut self, report: &Report) {
         if self.begun > 0 {
             let separator = self.format.separator.as_deref().unwrap_or("\n\n");
-            self.out.extend_from_slice(separator.as_bytes());
+            append(&mut self.out, separator.as_bytes());
         }
         self.begun += 1;
         self.open = true;
@@ -267,4 +263,12 @@ impl Writer {
         // A buffer that grows takes everything.
         let _ = self.out.write_fmt(text);
     }
+}
+
+/// Makes room for what follows, too.
+fn append(out: &mut BytesMut, bytes: &[u8]) {
+    if out.capacity() - out.len() < bytes.len() {
+        out.reserve(bytes.len().max(ROOM));
+    }
+    out.extend_from_slice(bytes);
 }

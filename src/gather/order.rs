@@ -11,6 +11,9 @@ pub enum Order {
     Completion,
 }
 
+/// Room for so many is made before the first has come; for more, as they come.
+const MOST_ROOM: usize = 16;
+
 /// Puts things that come in any order into the one asked for.
 #[derive(Debug)]
 pub(super) struct Line<T> {
@@ -21,11 +24,12 @@ pub(super) struct Line<T> {
 }
 
 impl<T> Line<T> {
-    pub(super) fn new(order: Order) -> Self {
+    /// For so many things, if they are not many.
+    pub(super) fn new(order: Order, things: usize) -> Self {
         Self {
             order,
             turn: 0,
-            slots: VecDeque::new(),
+            slots: VecDeque::with_capacity(things.min(MOST_ROOM)),
         }
     }
 
@@ -65,7 +69,7 @@ mod tests {
     use super::*;
 
     fn arrive(order: Order, indexes: &[usize]) -> Vec<Vec<usize>> {
-        let mut line = Line::new(order);
+        let mut line = Line::new(order, indexes.len());
         let step = |&index| {
             line.push(index, index);
             std::iter::from_fn(|| line.pop()).collect()
@@ -84,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_closed_line_keeps_what_has_its_turn() {
-        let mut line = Line::new(Order::Request);
+        let mut line = Line::new(Order::Request, 0);
         for index in [0, 1, 3] {
             line.push(index, index);
         }

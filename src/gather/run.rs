@@ -72,12 +72,13 @@ impl<B> Gather<B> {
     {
         let (order, fail_fast, at_once) = (self.order, self.fail_fast, self.max_concurrent);
         let deadline = Deadline::new(self.deadline);
+        let line = Line::new(order, self.targets.len());
         let service = service.clone();
         let heads = self.targets();
         let heads = heads.map(move |(index, target)| Head::new(index, target, service.clone()));
         Legs::new(Raw {
             legs: Running::new(heads, at_once),
-            line: Line::new(order),
+            line,
             fail_fast,
             deadline,
         })
@@ -100,6 +101,7 @@ impl<B> Gather<B> {
         let (order, format) = (self.order, std::mem::take(&mut self.format));
         let (fail_fast, at_once) = (self.fail_fast, self.max_concurrent);
         let deadline = Deadline::new(self.deadline);
+        let line = Line::new(order, self.targets.len());
         let service = service.clone();
         let reads = self.targets().map(move |(index, target)| {
             let call = Call::new(target, service.clone());
@@ -107,7 +109,7 @@ impl<B> Gather<B> {
         });
         GatherBody::new(Joint {
             legs: Running::new(reads, at_once),
-            line: Line::new(order),
+            line,
             tally: Tally::default(),
             writer: Writer::new(format),
             fail_fast,

@@ -322,6 +322,8 @@ pub(crate) struct State<C, W> {
     /// Every origin that has a slot or a waiter.
     origins: Slab<OriginState>,
     keys: HashMap<Key, usize>,
+    /// The origin that was asked for last: most often the next request's too.
+    recent: usize,
     idle: List<IDLE>,
     /// By the ticket of its oldest queued waiter, each origin below its own cap. After each event
     /// it is empty unless every slot is taken, none is idle, and those that close are reserved.
@@ -350,6 +352,7 @@ impl<C: Clone, W> State<C, W> {
             waiters: Slab::new(),
             origins: Slab::new(),
             keys: HashMap::new(),
+            recent: 0,
             idle: List::default(),
             blocked: BTreeSet::new(),
             reservations: VecDeque::new(),

@@ -17,7 +17,7 @@ impl<C: Clone, W> State<C, W> {
         if !self.admits(want) {
             return Err(Refusal::Draining);
         }
-        let origin = self.keys.get(key).copied();
+        let origin = self.find_origin(key);
         let place = Place { origin, want };
         let Some(o) = origin else {
             return Ok(Checkout::Later(place));
@@ -144,6 +144,17 @@ impl<C: Clone, W> State<C, W> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         })
+    }
+
+    fn find_origin(&mut self, key: &Key) -> Option<usize> {
+        let recent = self.origins.get(self.recent);
+        if recent.is_some_and(|origin| origin.key == *key) {
+            return Some(self.recent);
+        }
+        // Hashing a key takes longer than a look at one.
+        let origin = self.keys.get(key).copied()?;
+        self.recent = origin;
+        Some(origin)
     }
 
     /// Whether the request is still served: a drain finishes what came before it.
