@@ -93,6 +93,10 @@ impl GrpcDeadline {
         self.at.saturating_duration_since(Instant::now())
     }
 
+    pub(crate) fn at(self) -> Instant {
+        self.at
+    }
+
     /// That of a request which is about to be sent.
     pub(crate) fn of_call(headers: &HeaderMap, extensions: &Extensions) -> Option<Self> {
         let stated = is_grpc(headers).then(|| Self::from_headers(headers));

@@ -25,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Phase},
     origin::Key,
     stats::{CloseCause, Drained, Stats},
-    trace::{Exchange, Observer},
+    trace::{Asking, Exchange, Observer},
 };
 
 mod lease;
@@ -97,33 +97,41 @@ impl Pool {
     // === for requests ===
 
     /// A connection for one exchange, which began at `start`.
-    pub(crate) async fn acquire(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would have room for its arguments twice"
+    )]
+    pub(crate) fn acquire(
         self: &Arc<Self>,
         key: &Key,
         timeouts: &Timeouts,
         start: Instant,
         mut want: Want,
         exchange: &Exchange,
-    ) -> Result<Lease, Error> {
-        let mut asking = exchange.asks();
-        let fail = |rejection| self.explain(rejection, key, timeouts);
-        loop {
-            let lease = match self.checkout(key, timeouts, want).map_err(fail)? {
-                Turn::Now(lease) => lease,
-                Turn::Later(waiter) => {
-                    asking.queue();
-                    let deadlines = Deadlines::new(start, timeouts.pool, timeouts.connect);
-                    waiter.wait(deadlines).await.map_err(fail)?
+    ) -> impl Future<Output = Result<Lease, Error>> + Send {
+        async move {
+            let mut asking = exchange.asks();
+            loop {
+                // The wait is for the waiter alone: nothing else of a turn is kept meanwhile.
+                let mut waiter = match self.checkout(key, timeouts, want) {
+                    Ok(Turn::Now(lease)) => match fit(lease, &mut want) {
+                        Some(lease) => return Ok(got(asking, lease)),
+                        None => continue,
+                    },
+                    Ok(Turn::Later(waiter)) => waiter,
+                    Err(refusal) => return Err(self.explain(refusal.into(), key, timeouts)),
+                };
+                asking.queue();
+                let deadlines = Deadlines::new(start, timeouts.pool, timeouts.connect);
+                match waiter.wait(deadlines).await {
+                    Ok(lease) => {
+                        if let Some(lease) = fit(lease, &mut want) {
+                            return Ok(got(asking, lease));
+                        }
+                    }
+                    Err(rejection) => return Err(self.explain(rejection, key, timeouts)),
                 }
-            };
-            // One that has just been opened is used whatever it looks like: what is wrong with it
-            // is the exchange's to say, and must not end in a loop of dials.
-            if !lease.is_reused() || lease.is_usable() {
-                asking.got(lease.conn().trace(), lease.is_reused());
-                return Ok(lease);
             }
-            want.again = Some(lease.ticket());
-            lease.discard();
         }
     }
 
@@ -132,7 +140,7 @@ impl Pool {
         key: &Key,
         timeouts: &Timeouts,
         want: Want,
-    ) -> Result<Turn, Rejection> {
+    ) -> Result<Turn, Refusal> {
         let mut actions = Actions::default();
         let mut locked = self.lock();
         let state = &mut locked.state;
@@ -151,7 +159,7 @@ impl Pool {
         };
         drop(locked);
         self.perform(actions, None);
-        turn.map_err(Rejection::Refused)
+        turn
     }
 
     fn explain(&self, rejection: Rejection, key: &Key, timeouts: &Timeouts) -> Error {
@@ -376,6 +384,23 @@ impl Pool {
     fn runtime(&self) -> Option<Handle> {
         self.lock().runtime.clone()
     }
+}
+
+/// The lease, unless its connection has turned out not to be fit for a request, which then asks again.
+/// One that has just been opened is used whatever it looks like: what is wrong with it is the
+/// exchange's to say, and must not end in a loop of dials.
+fn fit(lease: Lease, want: &mut Want) -> Option<Lease> {
+    if !lease.is_reused() || lease.is_usable() {
+        return Some(lease);
+    }
+    want.again = Some(lease.ticket());
+    lease.discard();
+    None
+}
+
+fn got(asking: Asking<'_>, lease: Lease) -> Lease {
+    asking.got(lease.conn().trace(), lease.is_reused());
+    lease
 }
 
 impl fmt::Debug for Pool {

@@ -44,9 +44,8 @@ impl Waiter {
     }
 
     /// Waits for a connection, for as long as the deadlines allow.
-    pub(super) async fn wait(mut self, deadlines: Deadlines) -> Result<Lease, Rejection> {
-        let now = Instant::now();
-        let connect = deadlines.connect.map(|limit| now + limit);
+    pub(super) async fn wait(&mut self, deadlines: Deadlines) -> Result<Lease, Rejection> {
+        let connect = deadlines.connect.map(|limit| Instant::now() + limit);
         let mut until = earlier(deadlines.pool, connect);
         loop {
             let answer = match until {
@@ -56,13 +55,19 @@ impl Waiter {
             if let Ok(answer) = answer {
                 self.queued = false;
                 // Answers are only dropped unsent when the pool itself is.
-                return answer.unwrap_or(Err(Rejection::Refused(Refusal::Draining)));
+                return answer.unwrap_or(Err(Refusal::Draining.into()));
             }
             match self.pool.overdue(self.id, deadlines) {
                 Overdue::Wait(at) => until = at,
-                Overdue::Refused(refusal) => return Err(Rejection::Refused(refusal)),
+                Overdue::Refused(refusal) => return Err(refusal.into()),
             }
         }
+    }
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 

@@ -37,6 +37,7 @@ pub struct UpstreamBuilder {
     limits: Limits,
     timeouts: Timeouts,
     remainder: RemainderPolicy,
+    resend: bool,
     protocols: Protocols,
     http2: Http2Settings,
     allow: Option<AddressFilter>,
@@ -51,6 +52,7 @@ impl UpstreamBuilder {
             limits: Limits::new(),
             timeouts: Timeouts::default(),
             remainder: RemainderPolicy::new(),
+            resend: true,
             protocols: Protocols::default(),
             http2: Http2Settings::default(),
             allow: None,
@@ -76,6 +78,17 @@ impl UpstreamBuilder {
     /// [`RemainderPolicy::new`].
     pub fn remainder(mut self, policy: RemainderPolicy) -> Self {
         self.remainder = policy;
+        self
+    }
+
+    /// Whether an idempotent request without a body is sent once more when the connection it went out
+    /// on ended before a byte of the response (RFC 9110 §9.2.2), or an upstream that leaves says that it
+    /// has not looked at it (RFC 9113 §6.8). Without it no request ever leaves twice; one that was
+    /// provably not sent is tried on another connection all the same.
+    ///
+    /// Defaults to `true`: an upstream may close a kept connection in the instant in which it is used.
+    pub fn resend_idempotent(mut self, resend: bool) -> Self {
+        self.resend = resend;
         self
     }
 
@@ -221,7 +234,12 @@ impl UpstreamBuilder {
             Some(connector) => connector,
         };
         let pool = Pool::new(self.limits, self.remainder, self.http2, connector);
-        Ok(Upstream::new(pool, self.timeouts, self.protocols))
+        Ok(Upstream::new(
+            pool,
+            self.timeouts,
+            self.protocols,
+            self.resend,
+        ))
     }
 }
 

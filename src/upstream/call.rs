@@ -2,30 +2,25 @@
 
 use std::{
     future::poll_fn,
-    mem,
     pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
-    time::Duration,
+    task::{Context, Poll},
 };
 
-use http::{
-    HeaderMap, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
-    response,
-};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     Handle, UpstreamBody,
-    allowed::Allowed,
     body::{Framing, Open},
     failure,
     head::{HeadClock, Late},
+    protocol::Protocols,
+    reply::{Allowed, Reply},
     total::Deadline,
     tries::{Failure, Tries},
 };
@@ -35,15 +30,15 @@ use crate::{
     error::{Error, ErrorKind},
     grpc::GrpcDeadline,
     origin::{Key, Origin},
-    pool::{Lease, Pool, Want},
+    pool::Lease,
     trace,
 };
 
-/// An upstream that keeps a connection for so long is not sent a request in the last part of it.
-const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
-
-/// The request stays where it is for as long as it is not sent: its future is made, and moved, for every
-/// exchange, and should be small.
+/// Of this future there is one for every exchange, in a box. So it is kept within the size of those
+/// that allocators have at hand (glibc's, to 1,032 bytes), by what may look odd here: the request stays
+/// where it is, and what is kept of it once it is sent goes in its place; what is done without waiting
+/// is done in functions that own what they use up, for what a future has once borrowed it keeps room
+/// for; and what few exchanges need is boxed.
 #[expect(
     clippy::manual_async_fn,
     reason = "an async fn would have room for its arguments twice"
@@ -53,29 +48,13 @@ pub(super) fn exchange(
     mut request: Request<RequestBody>,
 ) -> impl Future<Output = Result<Response<UpstreamBody>, Error>> + Send {
     async move {
-        let origin = Origin::from_uri(request.uri())?;
-        if request.method() == Method::CONNECT {
-            return Err(Error::new(ErrorKind::InvalidTarget)
-                .with_detail("CONNECT asks for a tunnel, which an upstream handle does not open"));
-        }
-        let protocol = handle.protocols.choose(&origin, request.headers());
         let start = Instant::now();
-        let own = request.extensions().get::<Timeouts>();
-        let mut timeouts = own.copied().unwrap_or(handle.timeouts);
-        let grpc = GrpcDeadline::of_call(request.headers(), request.extensions());
-        let left = grpc.map(GrpcDeadline::left);
-        timeouts.total = [timeouts.total, left].into_iter().flatten().min();
-        let mut trace = handle.pool.observer().exchange(&request, &origin, start);
-        let call = Call {
-            pool: &handle.pool,
-            key: Key::new(origin, protocol),
-            timeouts,
-            start,
-            deadline: Deadline::new(start, timeouts.total),
-            grpc,
-            sent: AtomicBool::new(false),
-            trace: &trace,
-        };
+        let key = key(&request, handle.protocols)?;
+        let mut trace = handle
+            .pool
+            .observer()
+            .exchange(&request, key.origin(), start);
+        let call = Call::new(&handle, &key, start, &request, &trace);
         let mut result = call.in_time(&mut request).await;
         match &mut result {
             Ok(response) => {
@@ -88,63 +67,120 @@ pub(super) fn exchange(
     }
 }
 
+/// Whose connections may carry the request.
+fn key(request: &Request<RequestBody>, protocols: Protocols) -> Result<Key, Error> {
+    let origin = Origin::from_uri(request.uri())?;
+    if request.method() == Method::CONNECT {
+        return Err(Error::new(ErrorKind::InvalidTarget)
+            .with_detail("CONNECT asks for a tunnel, which an upstream handle does not open"));
+    }
+    let protocol = protocols.choose(&origin, request.headers());
+    Ok(Key::new(origin, protocol))
+}
+
 /// One exchange.
 struct Call<'a> {
-    pool: &'a Arc<Pool>,
-    key: Key,
-    timeouts: Timeouts,
+    handle: &'a Handle,
+    key: &'a Key,
+    /// In place of the handle's.
+    own_timeouts: Option<Box<Timeouts>>,
     start: Instant,
-    deadline: Option<Deadline>,
     /// Of which the upstream is told.
     grpc: Option<GrpcDeadline>,
     sent: AtomicBool,
     trace: &'a trace::Exchange,
 }
 
-impl Call<'_> {
-    async fn in_time(
-        &self,
-        request: &mut Request<RequestBody>,
-    ) -> Result<Response<UpstreamBody>, Error> {
-        let run = pin!(self.run(request));
-        match self.deadline {
-            None => run.await,
-            Some(deadline) => timeout_at(deadline.at, run).await.unwrap_or_else(|_| {
-                let sent = self.sent.load(Ordering::Relaxed);
-                Err(deadline.missed(self.pool, self.key.origin(), sent))
-            }),
+impl<'a> Call<'a> {
+    fn new(
+        handle: &'a Handle,
+        key: &'a Key,
+        start: Instant,
+        request: &Request<RequestBody>,
+        trace: &'a trace::Exchange,
+    ) -> Self {
+        let own_timeouts = request.extensions().get::<Timeouts>().copied();
+        Self {
+            handle,
+            key,
+            own_timeouts: own_timeouts.map(Box::new),
+            start,
+            grpc: GrpcDeadline::of_call(request.headers(), request.extensions()),
+            sent: AtomicBool::new(false),
+            trace,
         }
     }
 
-    async fn run(
+    fn timeouts(&self) -> &Timeouts {
+        self.own_timeouts
+            .as_deref()
+            .unwrap_or(&self.handle.timeouts)
+    }
+
+    /// By when all of it must be over.
+    fn deadline(&self) -> Option<Deadline> {
+        let total = self.timeouts().total.map(|limit| self.start + limit);
+        let at = [total, self.grpc.map(GrpcDeadline::at)];
+        let at = at.into_iter().flatten().min()?;
+        Some(Deadline::new(self.start, at))
+    }
+
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would have room for its arguments twice"
+    )]
+    fn in_time(
         &self,
         request: &mut Request<RequestBody>,
-    ) -> Result<Response<UpstreamBody>, Error> {
-        let mut tries = Tries::default();
-        let mut want = Want::default();
-        loop {
-            let lease = self
-                .pool
-                .acquire(&self.key, &self.timeouts, self.start, want, self.trace)
-                .await
-                .map_err(|error| if tries.died { error.sent() } else { error })?;
-            // Once something was amiss with a pooled connection, only a new one will do.
-            want = Want {
-                again: Some(lease.ticket()),
-                fresh: true,
+    ) -> impl Future<Output = Result<Response<UpstreamBody>, Error>> + Send {
+        async move {
+            let Some(deadline) = self.deadline() else {
+                return self.run(request).await;
             };
-            tries.start(&lease, request);
-            let (response, mut under_way) = match self.begin(lease, mem::take(request)) {
-                Ok(begun) => begun,
-                Err(failure) => {
-                    tries.again(failure, request)?;
-                    continue;
+            let run = Box::pin(timeout_at(deadline.at, self.run(request)));
+            run.await.unwrap_or_else(|_| {
+                let sent = self.sent.load(Ordering::Relaxed);
+                Err(deadline.missed(&self.handle.pool, self.key.origin(), sent))
+            })
+        }
+    }
+
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would have room for its arguments twice"
+    )]
+    fn run(
+        &self,
+        request: &mut Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<UpstreamBody>, Error>> + Send {
+        async move {
+            let mut tries = Tries::new(self.handle.resend);
+            loop {
+                let pool = &self.handle.pool;
+                let lease = pool.acquire(
+                    self.key,
+                    self.timeouts(),
+                    self.start,
+                    tries.want(),
+                    self.trace,
+                );
+                let lease = match lease.await {
+                    Ok(lease) => lease,
+                    Err(error) => return Err(tries.give_up(error)),
+                };
+                let (response, mut under_way) = match self.begin(lease, request, &mut tries) {
+                    Ok(begun) => begun,
+                    Err(failure) => {
+                        tries.again(failure, request)?;
+                        continue;
+                    }
+                };
+                let mut response = pin!(response);
+                let head = poll_fn(|cx| under_way.poll_head(response.as_mut(), cx)).await;
+                match under_way.end(head, self.deadline()) {
+                    Ok(response) => return Ok(response),
+                    Err(failure) => tries.again(failure, request)?,
                 }
-            };
-            let head = under_way.head(pin!(response)).await;
-            match under_way.end(head, self.deadline) {
-                Ok(response) => return Ok(response),
-                Err(failure) => tries.again(failure, request)?,
             }
         }
     }
@@ -154,8 +190,10 @@ impl Call<'_> {
     fn begin(
         &self,
         mut lease: Lease,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
+        tries: &mut Tries,
     ) -> Result<(impl Future<Output = Sent> + use<>, UnderWay), Failure> {
+        let mut request = tries.start(&lease, request);
         self.sent.store(true, Ordering::Relaxed);
         let upload = request.body().upload();
         lease.begin(upload.clone());
@@ -163,9 +201,10 @@ impl Call<'_> {
             deadline.tell(request.headers_mut());
         }
         let allowed = Allowed::by(request.headers());
-        match lease.conn().send(request, self.timeouts.write) {
+        let timeouts = self.timeouts();
+        match lease.conn().send(request, timeouts.write) {
             Ok((response, timer)) => {
-                let clock = HeadClock::new(upload, &self.timeouts, lease.conn(), timer);
+                let clock = HeadClock::new(upload, timeouts, lease.conn(), timer);
                 let under_way = UnderWay {
                     clock,
                     lease,
@@ -191,15 +230,15 @@ struct UnderWay {
 
 impl UnderWay {
     /// Waits for the response's head.
-    async fn head(
+    fn poll_head(
         &mut self,
-        mut response: Pin<&mut impl Future<Output = Sent>>,
-    ) -> Result<Sent, Late> {
-        poll_fn(|cx| match response.as_mut().poll(cx) {
+        response: Pin<&mut impl Future<Output = Sent>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Sent, Late>> {
+        match response.poll(cx) {
             Poll::Ready(sent) => Poll::Ready(Ok(sent)),
             Poll::Pending => self.clock.poll_late(cx, self.lease.conn()).map(Err),
-        })
-        .await
+        }
     }
 
     /// What the head, or what came in its place, makes of the exchange.
@@ -215,9 +254,9 @@ impl UnderWay {
             allowed,
         } = self;
         match head {
-            Ok(Ok(response)) => match allowed.fault(&response) {
-                Some(fault) => Err(Failure::Failed(failure::no_answer(lease, fault))),
-                None => Ok(begin_body(response, lease, clock, deadline)),
+            Ok(Ok(response)) => match allowed.read(&response) {
+                Ok(reply) => Ok(begin_body(response, reply, lease, clock, deadline)),
+                Err(fault) => Err(Failure::Failed(failure::no_answer(lease, fault))),
             },
             Ok(Err(mut error)) => match error.take_message() {
                 Some(mut request) => {
@@ -252,6 +291,7 @@ fn unanswered(error: hyper::Error, lease: Lease, upload: Option<&Upload>) -> Fai
 
 fn begin_body(
     response: Response<Incoming>,
+    reply: Reply,
     mut lease: Lease,
     clock: HeadClock,
     deadline: Option<Deadline>,
@@ -261,9 +301,9 @@ fn begin_body(
         lease.upgrade();
         return Response::from_parts(parts, UpstreamBody::empty());
     }
-    lease.keep_for(keep_alive(&parts.headers));
+    lease.keep_for(reply.keep_for);
     let framing = Framing {
-        reusable: is_reusable(&parts),
+        reusable: reply.reusable,
         bodiless: matches!(
             parts.status,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
@@ -272,33 +312,4 @@ fn begin_body(
     };
     let open = Open::new(body, lease, clock.into_timer(), framing);
     Response::from_parts(parts, UpstreamBody::new(open, deadline))
-}
-
-/// How long the upstream says it keeps an idle connection, less a margin for what is on its way.
-fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get("keep-alive")?.to_str().ok()?;
-    let seconds = value.split(',').find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        let is_timeout = name.trim().eq_ignore_ascii_case("timeout");
-        is_timeout.then(|| value.trim().parse().ok())?
-    })?;
-    Some(Duration::from_secs(seconds).saturating_sub(KEEP_ALIVE_MARGIN))
-}
-
-/// Whether the connection can serve again once this response has been read: its end must be told
-/// by the response itself, and the upstream must not have asked to close (RFC 9112 §9.3).
-fn is_reusable(head: &response::Parts) -> bool {
-    if head.version == Version::HTTP_2 {
-        // A stream's end is told by its frames.
-        return true;
-    }
-    let framed =
-        head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
-    let close = head.headers.get_all(CONNECTION).iter().any(|value| {
-        let options = value.to_str().unwrap_or_default().split(',');
-        options
-            .into_iter()
-            .any(|option| option.trim().eq_ignore_ascii_case("close"))
-    });
-    framed && !close
 }

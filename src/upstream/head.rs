@@ -18,7 +18,7 @@ pub(super) struct HeadClock {
     upload: Option<Arc<Upload>>,
     /// While the body is sent. Over HTTP/1.1 the socket has a clock for that; over HTTP/2 a stream
     /// can be held up while the socket is not.
-    write: ReadTimer,
+    write: Option<Box<ReadTimer>>,
     /// From the end of the request.
     read: ReadTimer,
 }
@@ -37,10 +37,12 @@ impl HeadClock {
         conn: &Conn,
         timer: Option<Timer>,
     ) -> Self {
-        let write = timeouts.write.filter(|_| conn.is_multiplexed());
+        let is_watched = upload.is_some() && conn.is_multiplexed();
+        let write = timeouts.write.filter(|_| is_watched);
         Self {
             upload,
-            write: ReadTimer::new(write, None),
+            // Few have one, so it takes no room in the others.
+            write: write.map(|limit| Box::new(ReadTimer::new(Some(limit), None))),
             read: ReadTimer::new(timeouts.read, timer),
         }
     }
@@ -50,7 +52,10 @@ impl HeadClock {
         if let Some(upload) = &self.upload
             && upload.poll_done(cx).is_pending()
         {
-            return poll_held(&mut self.write, upload, cx).map(Late::Write);
+            return match &mut self.write {
+                Some(clock) => poll_held(clock, upload, cx).map(Late::Write),
+                None => Poll::Pending,
+            };
         }
         loop {
             let limit = ready!(self.read.poll_expired(cx));

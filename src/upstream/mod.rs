@@ -23,7 +23,6 @@ use crate::{
     stats::{Drained, Stats},
 };
 
-mod allowed;
 mod at;
 mod body;
 mod builder;
@@ -32,6 +31,7 @@ mod failure;
 mod head;
 mod place;
 mod protocol;
+mod reply;
 mod total;
 mod tries;
 mod tunnel;
@@ -97,6 +97,8 @@ struct Handle {
     pool: Arc<Pool>,
     timeouts: Timeouts,
     protocols: Protocols,
+    /// Whether a request may be sent twice.
+    resend: bool,
     tunnels: Tunnels,
 }
 
@@ -117,12 +119,13 @@ impl Upstream {
         UpstreamBuilder::new()
     }
 
-    fn new(pool: Arc<Pool>, timeouts: Timeouts, protocols: Protocols) -> Self {
+    fn new(pool: Arc<Pool>, timeouts: Timeouts, protocols: Protocols, resend: bool) -> Self {
         Self {
             handle: Arc::new(Handle {
                 pool,
                 timeouts,
                 protocols,
+                resend,
                 tunnels: Tunnels::default(),
             }),
         }

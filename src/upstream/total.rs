@@ -34,11 +34,11 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    pub(super) fn new(start: Instant, limit: Option<Duration>) -> Option<Self> {
-        limit.map(|limit| Self {
-            at: start + limit,
-            limit,
-        })
+    pub(super) fn new(start: Instant, at: Instant) -> Self {
+        Self {
+            at,
+            limit: at.saturating_duration_since(start),
+        }
     }
 
     /// There was no head in time.

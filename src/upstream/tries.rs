@@ -1,11 +1,15 @@
 //! Which requests are tried again, after what.
 
-use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request};
 
-use crate::{conn::RequestBody, error::Error, pool::Lease};
+use crate::{
+    conn::RequestBody,
+    error::Error,
+    pool::{Lease, Ticket, Want},
+};
 
 /// How often a request that was not sent is tried on another connection.
-const FRESH_TRIES: usize = 2;
+const FRESH_TRIES: u8 = 2;
 
 /// Why a try came to nothing.
 #[expect(
@@ -23,47 +27,92 @@ pub(super) enum Failure {
 }
 
 /// What has become of a request so far.
-#[derive(Default)]
 pub(super) struct Tries {
+    /// Whether a request may be sent twice at all.
+    resend: bool,
+    /// The ticket of the last try, which keeps the request's place in the queue.
+    ticket: Option<Ticket>,
     /// How often it was tried on another connection without having been sent.
-    fresh: usize,
+    fresh: u8,
     /// It may have been sent on a connection that died.
-    pub(super) died: bool,
+    died: bool,
     /// This time its connection has served before.
     reused: bool,
-    /// What it takes to make it again, if it may be sent twice.
-    replay: Option<Replay>,
+    /// Those of a request that may be sent twice; the rest of it is in its place.
+    headers: Option<Headers>,
+}
+
+/// Headers that most often are not needed: so they are a plain list, which costs less than a copy of
+/// their map, and nothing where there is but one.
+struct Headers {
+    first: Option<(HeaderName, HeaderValue)>,
+    others: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Tries {
-    pub(super) fn start(&mut self, lease: &Lease, request: &Request<RequestBody>) {
+    pub(super) fn new(resend: bool) -> Self {
+        Self {
+            resend,
+            ticket: None,
+            fresh: 0,
+            died: false,
+            reused: false,
+            headers: None,
+        }
+    }
+
+    /// What the next try takes. Once something was amiss with a pooled connection, only a new one
+    /// will do.
+    pub(super) fn want(&self) -> Want {
+        Want {
+            again: self.ticket,
+            fresh: self.ticket.is_some(),
+        }
+    }
+
+    /// There is no connection for another try.
+    pub(super) fn give_up(&self, error: Error) -> Error {
+        if self.died { error.sent() } else { error }
+    }
+
+    /// The request, to be sent on this connection. In its place is left what it takes to make it
+    /// again, if it may be sent twice.
+    pub(super) fn start(
+        &mut self,
+        lease: &Lease,
+        place: &mut Request<RequestBody>,
+    ) -> Request<RequestBody> {
+        self.ticket = Some(lease.ticket());
         self.reused = lease.is_reused();
+        let request = std::mem::take(place);
         let may_need_it = (self.reused || lease.conn().is_multiplexed()) && !self.died;
-        self.replay = if may_need_it {
-            Replay::of(request)
-        } else {
-            None
-        };
+        let is_kept = may_need_it && self.resend && may_be_sent_twice(&request);
+        self.headers = is_kept.then(|| {
+            request.method().clone_into(place.method_mut());
+            request.uri().clone_into(place.uri_mut());
+            Headers::of(&request)
+        });
+        request
     }
 
     /// Makes the request ready to be tried again, if it may be.
     pub(super) fn again(
         &mut self,
         failure: Failure,
-        request: &mut Request<RequestBody>,
+        place: &mut Request<RequestBody>,
     ) -> Result<(), Error> {
-        match (failure, self.replay.take()) {
+        match (failure, self.headers.take()) {
             (Failure::Unsent(unsent, _), _) if self.reused && self.fresh < FRESH_TRIES => {
                 self.fresh += 1;
-                *request = unsent;
+                *place = unsent;
             }
-            (Failure::Unseen(_), Some(replay)) if self.fresh < FRESH_TRIES => {
+            (Failure::Unseen(_), Some(headers)) if self.fresh < FRESH_TRIES => {
                 self.fresh += 1;
-                *request = replay.into_request();
+                headers.put_into(place);
             }
-            (Failure::Died(_), Some(replay)) if self.reused => {
+            (Failure::Died(_), Some(headers)) if self.reused => {
                 self.died = true;
-                *request = replay.into_request();
+                headers.put_into(place);
             }
             (
                 Failure::Unsent(_, error)
@@ -77,49 +126,28 @@ impl Tries {
     }
 }
 
-/// What it takes to make a request again that may be sent twice.
-///
-/// Most often it is not needed: so its headers are a plain list, which costs less than a copy of their
-/// map, and nothing where there is but one.
-struct Replay {
-    method: Method,
-    uri: Uri,
-    first: Option<(HeaderName, HeaderValue)>,
-    others: Vec<(HeaderName, HeaderValue)>,
+/// Idempotent (RFC 9110 §9.2.2), and without a body.
+fn may_be_sent_twice(request: &Request<RequestBody>) -> bool {
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    );
+    idempotent && request.body().is_empty()
 }
 
-impl Replay {
-    /// Of a request that is idempotent (RFC 9110 §9.2.2) and without a body.
-    fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let idempotent = matches!(
-            *request.method(),
-            Method::GET
-                | Method::HEAD
-                | Method::OPTIONS
-                | Method::TRACE
-                | Method::PUT
-                | Method::DELETE
-        );
-        if !idempotent || !request.body().is_empty() {
-            return None;
-        }
+impl Headers {
+    fn of(request: &Request<RequestBody>) -> Self {
         let headers = request.headers().iter();
         let mut headers = headers.map(|(name, value)| (name.clone(), value.clone()));
-        Some(Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
+        Self {
             first: headers.next(),
             others: headers.collect(),
-        })
+        }
     }
 
-    fn into_request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::default());
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
+    fn put_into(self, request: &mut Request<RequestBody>) {
         for (name, value) in self.first.into_iter().chain(self.others) {
             request.headers_mut().append(name, value);
         }
-        request
     }
 }

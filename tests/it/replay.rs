@@ -19,6 +19,7 @@ use crate::support::{
 /// The upstream closes at the very moment at which a second request is on its way.
 async fn closes_at_reuse(
     second: Request<String>,
+    resend: bool,
 ) -> (Result<String, tower_upstream::Error>, usize) {
     let dials = Dials::to(|mut peer| async move {
         if peer.number == 0 {
@@ -32,7 +33,8 @@ async fn closes_at_reuse(
         }
         Ok(())
     });
-    let upstream = dials.builder().build().unwrap();
+    let builder = dials.builder().resend_idempotent(resend);
+    let upstream = builder.build().unwrap();
     assert_eq!(text(&upstream).await, "first");
     sleep(ms(1)).await;
     let result = match upstream.send(second).await {
@@ -51,7 +53,7 @@ fn request(method: Method, body: &str) -> Request<String> {
 async fn an_idempotent_request_is_sent_again_when_a_reused_connection_dies() {
     for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
         let is_head = method == Method::HEAD;
-        let (result, dialed) = closes_at_reuse(request(method, "")).await;
+        let (result, dialed) = closes_at_reuse(request(method, ""), true).await;
         assert_eq!(result.unwrap(), if is_head { "" } else { "again" });
         assert_eq!(dialed, 2, "once, on a fresh connection");
     }
@@ -60,11 +62,19 @@ async fn an_idempotent_request_is_sent_again_when_a_reused_connection_dies() {
 #[tokio::test(start_paused = true)]
 async fn what_may_have_been_done_already_is_not_sent_again() {
     for (method, body) in [(Method::POST, ""), (Method::POST, "x"), (Method::PUT, "x")] {
-        let (result, dialed) = closes_at_reuse(request(method, body)).await;
+        let (result, dialed) = closes_at_reuse(request(method, body), true).await;
         let error = result.unwrap_err();
         assert_eq!((error.kind(), error.was_sent()), (ErrorKind::Closed, true));
         assert_eq!(dialed, 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_again_where_the_handle_is_told_so() {
+    let (result, dialed) = closes_at_reuse(request(Method::GET, ""), false).await;
+    let error = result.unwrap_err();
+    assert_eq!((error.kind(), error.was_sent()), (ErrorKind::Closed, true));
+    assert_eq!(dialed, 1);
 }
 
 #[tokio::test(start_paused = true)]
