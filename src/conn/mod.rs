@@ -164,6 +164,7 @@ impl Conn {
     ///
     /// It comes back if it was provably not sent: at once if the connection has ended, or in the
     /// future's error.
+    #[inline]
     #[expect(clippy::result_large_err, reason = "the request itself comes back")]
     pub(crate) fn send(
         &self,

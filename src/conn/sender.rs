@@ -29,6 +29,7 @@ impl Sender {
 
     /// Shapes the request as its protocol has it, and sends it. One that was provably not sent
     /// comes back in the error.
+    #[inline]
     pub(super) fn send(
         &mut self,
         mut request: Request<RequestBody>,

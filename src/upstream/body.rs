@@ -70,6 +70,7 @@ pub(super) struct Framing {
 }
 
 impl UpstreamBody {
+    #[inline]
     pub(super) fn new(open: Open, deadline: Option<Deadline>) -> Self {
         let mut open = Some(open);
         complete_at_end(&mut open);
@@ -154,6 +155,7 @@ impl UpstreamBody {
 }
 
 impl Open {
+    #[inline]
     pub(super) fn new(body: Incoming, lease: Lease, timer: ReadTimer, framing: Framing) -> Self {
         Self {
             body,

@@ -186,6 +186,7 @@ impl<'a> Call<'a> {
     }
 
     /// Sends the request on this connection.
+    #[inline]
     #[expect(clippy::result_large_err, reason = "the request itself comes back")]
     fn begin(
         &self,
@@ -242,6 +243,7 @@ impl UnderWay {
     }
 
     /// What the head, or what came in its place, makes of the exchange.
+    #[inline]
     #[expect(clippy::result_large_err, reason = "the request itself comes back")]
     fn end(
         self,
@@ -289,6 +291,7 @@ fn unanswered(error: hyper::Error, lease: Lease, upload: Option<&Upload>) -> Fai
     }
 }
 
+#[inline]
 fn begin_body(
     response: Response<Incoming>,
     reply: Reply,

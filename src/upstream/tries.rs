@@ -77,6 +77,7 @@ impl Tries {
 
     /// The request, to be sent on this connection. In its place is left what it takes to make it
     /// again, if it may be sent twice.
+    #[inline]
     pub(super) fn start(
         &mut self,
         lease: &Lease,
