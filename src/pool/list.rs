@@ -86,6 +86,19 @@ impl<const WHICH: usize> List<WHICH> {
         self.len += 1;
     }
 
+    /// Whether `key`, which stands in this list, is one of its first `count` elements. At the cost of
+    /// so many.
+    pub(super) fn is_among_first<T: Node>(
+        &self,
+        count: usize,
+        slab: &mut Slab<T>,
+        key: usize,
+    ) -> bool {
+        let prev = |&key: &usize| slab[key].links(WHICH).prev;
+        let up_to_it = std::iter::successors(Some(key), prev);
+        up_to_it.take(count.saturating_add(1)).count() <= count
+    }
+
     /// Its elements, front to back.
     #[cfg(test)]
     pub(super) fn keys<T: Node>(&self, slab: &mut Slab<T>) -> Vec<usize> {
@@ -155,6 +168,9 @@ mod tests {
         list.push_front(&mut slab, keys[0]);
         list.remove(&mut slab, keys[2]);
         assert_eq!(list.len(), 4);
+        let mut among = |count, key: usize| list.is_among_first(count, &mut slab, keys[key]);
+        assert!(among(1, 0) && among(3, 3) && among(usize::MAX, 4));
+        assert!(!among(0, 0) && !among(2, 3), "two stand before it");
         assert_eq!(list.pop_back(&mut slab), Some(keys[4]));
         let rest: Vec<_> = std::iter::from_fn(|| list.pop_front(&mut slab)).collect();
         assert_eq!(

@@ -114,13 +114,16 @@ impl<C: Clone, W> State<C, W> {
             // Its answer is under way.
             return Overdue::Wait(None);
         };
-        let o = waiter.origin;
+        let (o, promised, promised_at) = (waiter.origin, waiter.promised, waiter.promised_at);
+        let per_dial = self.per_dial(o);
         let origin = &self.origins[o];
-        let connecting = (waiter.promised && origin.dialing > 0).then(|| {
-            waiter
-                .promised_at
-                .max(origin.dialed_at.unwrap_or(waiter.promised_at))
-        });
+        // Dials serve the oldest; the others that something was promised to wait for a slot.
+        let dialed_for = origin.dialing.saturating_mul(per_dial);
+        let promises = &origin.promised;
+        let is_dialed_for =
+            promised && promises.is_among_first(dialed_for, &mut self.waiters, id.key);
+        let dialed_at = origin.dialed_at.unwrap_or(promised_at);
+        let connecting = is_dialed_for.then(|| promised_at.max(dialed_at));
         let (until, refusal) = match connecting {
             Some(since) => (
                 deadlines.connect.map(|limit| since + limit),

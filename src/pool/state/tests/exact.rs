@@ -217,6 +217,29 @@ fn the_time_for_connecting_begins_with_the_dial() {
 }
 
 #[test]
+fn whose_slot_is_still_being_freed_is_not_connecting_though_another_is() {
+    let mut world = world(2);
+    let deadlines = Deadlines {
+        pool: Some(world.now + ms(10)),
+        connect: Some(ms(30)),
+    };
+    world.idle_to(1);
+    let connecting = world.wait(0);
+    let promised = world.wait(0);
+    assert_eq!((world.dials.len(), world.closing.len()), (1, 1));
+    world.tick(ms(10));
+    assert_eq!(
+        world.overdue(promised, deadlines),
+        Overdue::Refused(Refusal::PoolTimeout),
+        "the dial is for who came first"
+    );
+    assert!(matches!(
+        world.overdue(connecting, deadlines),
+        Overdue::Wait(Some(_))
+    ));
+}
+
+#[test]
 fn a_waiter_past_its_pool_deadline_leaves_when_its_dial_serves_another() {
     let mut world = world(2);
     let deadlines = Deadlines {
