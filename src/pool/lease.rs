@@ -80,6 +80,10 @@ impl Lease {
         self.end = End::Unfinished;
     }
 
+    pub(crate) fn upload(&self) -> Option<&Upload> {
+        self.upload.as_deref()
+    }
+
     /// Whether the connection looks fit for a request.
     pub(super) fn is_usable(&self) -> bool {
         self.conn.is_ready() && self.conn.is_quiet()

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config::Timeouts,
-    conn::{RequestBody, Sent, Upload},
+    conn::{RequestBody, Sent},
     error::{Error, ErrorKind},
     grpc::GrpcDeadline,
     origin::{Key, Origin},
@@ -55,7 +55,10 @@ pub(super) fn exchange(
             .observer()
             .exchange(&request, key.origin(), start);
         let call = Call::new(&handle, &key, start, &request, &trace);
-        let mut result = call.in_time(&mut request).await;
+        let mut result = match call.deadline() {
+            None => call.run(&mut request).await,
+            Some(deadline) => Box::pin(call.in_time(deadline, &mut request)).await,
+        };
         match &mut result {
             Ok(response) => {
                 trace.head(response);
@@ -125,24 +128,16 @@ impl<'a> Call<'a> {
         Some(Deadline::new(self.start, at))
     }
 
-    #[expect(
-        clippy::manual_async_fn,
-        reason = "an async fn would have room for its arguments twice"
-    )]
-    fn in_time(
+    async fn in_time(
         &self,
+        deadline: Deadline,
         request: &mut Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<UpstreamBody>, Error>> + Send {
-        async move {
-            let Some(deadline) = self.deadline() else {
-                return self.run(request).await;
-            };
-            let run = Box::pin(timeout_at(deadline.at, self.run(request)));
-            run.await.unwrap_or_else(|_| {
-                let sent = self.sent.load(Ordering::Relaxed);
-                Err(deadline.missed(&self.handle.pool, self.key.origin(), sent))
-            })
-        }
+    ) -> Result<Response<UpstreamBody>, Error> {
+        let run = timeout_at(deadline.at, self.run(request));
+        run.await.unwrap_or_else(|_| {
+            let sent = self.sent.load(Ordering::Relaxed);
+            Err(deadline.missed(&self.handle.pool, self.key.origin(), sent))
+        })
     }
 
     #[expect(
@@ -196,8 +191,7 @@ impl<'a> Call<'a> {
     ) -> Result<(impl Future<Output = Sent> + use<>, UnderWay), Failure> {
         let mut request = tries.start(&lease, request);
         self.sent.store(true, Ordering::Relaxed);
-        let upload = request.body().upload();
-        lease.begin(upload.clone());
+        lease.begin(request.body().upload());
         if let Some(deadline) = self.grpc {
             deadline.tell(request.headers_mut());
         }
@@ -205,7 +199,7 @@ impl<'a> Call<'a> {
         let timeouts = self.timeouts();
         match lease.conn().send(request, timeouts.write) {
             Ok((response, timer)) => {
-                let clock = HeadClock::new(upload, timeouts, lease.conn(), timer);
+                let clock = HeadClock::new(timeouts, &lease, timer);
                 let under_way = UnderWay {
                     clock,
                     lease,
@@ -238,7 +232,7 @@ impl UnderWay {
     ) -> Poll<Result<Sent, Late>> {
         match response.poll(cx) {
             Poll::Ready(sent) => Poll::Ready(Ok(sent)),
-            Poll::Pending => self.clock.poll_late(cx, self.lease.conn()).map(Err),
+            Poll::Pending => self.clock.poll_late(cx, &self.lease).map(Err),
         }
     }
 
@@ -267,7 +261,7 @@ impl UnderWay {
                     lease.discard();
                     Err(Failure::Unsent(request, error))
                 }
-                None => Err(unanswered(error.into_error(), lease, clock.upload())),
+                None => Err(unanswered(error.into_error(), lease)),
             },
             Err(late) => Err(Failure::Failed(failure::late(&lease, late))),
         }
@@ -275,9 +269,9 @@ impl UnderWay {
 }
 
 /// The request was sent, and the connection or the stream ended before the response's head.
-fn unanswered(error: hyper::Error, lease: Lease, upload: Option<&Upload>) -> Failure {
+fn unanswered(error: hyper::Error, lease: Lease) -> Failure {
     let is_unseen = failure::is_beyond_goaway(&error);
-    let error = failure::before_head(error, &lease, upload);
+    let error = failure::before_head(error, &lease);
     if is_unseen {
         lease.discard();
         return Failure::Unseen(error);
@@ -311,8 +305,21 @@ fn begin_body(
             parts.status,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
         ),
-        request_is_out: clock.upload().is_none(),
+        request_is_out: lease.upload().is_none(),
     };
     let open = Open::new(body, lease, clock.into_timer(), framing);
     Response::from_parts(parts, UpstreamBody::new(open, deadline))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Upstream;
+
+    #[test]
+    fn an_exchange_is_no_larger_than_what_allocators_have_at_hand() {
+        let handle = Upstream::builder().build().unwrap().handle.clone();
+        let exchange = exchange(handle, Request::default());
+        assert!(size_of_val(&exchange) <= 1032, "{}", size_of_val(&exchange));
+    }
 }

@@ -21,7 +21,7 @@ pub(super) fn closed(conn: &Conn) -> Error {
 }
 
 /// The request was under way, and no head came.
-pub(super) fn before_head(error: hyper::Error, lease: &Lease, upload: Option<&Upload>) -> Error {
+pub(super) fn before_head(error: hyper::Error, lease: &Lease) -> Error {
     let conn = lease.conn();
     let timed_out = find::<WriteTimedOut>(&error).map(|timed_out| timed_out.0);
     let mut unprocessed = false;
@@ -32,7 +32,7 @@ pub(super) fn before_head(error: hyper::Error, lease: &Lease, upload: Option<&Up
             .pool()
             .count(|stats| stats.count_timed_out(Phase::Write));
         (ErrorKind::WriteTimeout, Phase::Write)
-    } else if upload.is_some_and(Upload::has_failed) {
+    } else if lease.upload().is_some_and(Upload::has_failed) {
         (ErrorKind::RequestBody, Phase::Write)
     } else if let Some(reset) = find::<h2::Error>(&error).filter(|error| !error.is_io()) {
         let is_refused = reset.reason() == Some(h2::Reason::REFUSED_STREAM);

@@ -1,7 +1,6 @@
 //! Waiting for a response's head: whose turn it is, and how long it may take.
 
 use std::{
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -10,12 +9,12 @@ use tokio::time::Instant;
 
 use crate::{
     config::Timeouts,
-    conn::{Conn, ReadTimer, Timer, Upload},
+    conn::{ReadTimer, Timer, Upload},
+    pool::Lease,
 };
 
 /// The clocks of a request that is under way.
 pub(super) struct HeadClock {
-    upload: Option<Arc<Upload>>,
     /// While the body is sent. Over HTTP/1.1 the socket has a clock for that; over HTTP/2 a stream
     /// can be held up while the socket is not.
     write: Option<Box<ReadTimer>>,
@@ -31,16 +30,10 @@ pub(super) enum Late {
 }
 
 impl HeadClock {
-    pub(super) fn new(
-        upload: Option<Arc<Upload>>,
-        timeouts: &Timeouts,
-        conn: &Conn,
-        timer: Option<Timer>,
-    ) -> Self {
-        let is_watched = upload.is_some() && conn.is_multiplexed();
+    pub(super) fn new(timeouts: &Timeouts, lease: &Lease, timer: Option<Timer>) -> Self {
+        let is_watched = lease.upload().is_some() && lease.conn().is_multiplexed();
         let write = timeouts.write.filter(|_| is_watched);
         Self {
-            upload,
             // Few have one, so it takes no room in the others.
             write: write.map(|limit| Box::new(ReadTimer::new(Some(limit), None))),
             read: ReadTimer::new(timeouts.read, timer),
@@ -48,8 +41,8 @@ impl HeadClock {
     }
 
     /// Ready when the upstream has let its time pass.
-    pub(super) fn poll_late(&mut self, cx: &mut Context<'_>, conn: &Conn) -> Poll<Late> {
-        if let Some(upload) = &self.upload
+    pub(super) fn poll_late(&mut self, cx: &mut Context<'_>, lease: &Lease) -> Poll<Late> {
+        if let Some(upload) = lease.upload()
             && upload.poll_done(cx).is_pending()
         {
             return match &mut self.write {
@@ -60,15 +53,11 @@ impl HeadClock {
         loop {
             let limit = ready!(self.read.poll_expired(cx));
             // What was taken from the body may still have been on its way out.
-            match conn.sending_until() {
+            match lease.conn().sending_until() {
                 Some(at) if at + limit > Instant::now() => self.read.start_at(at),
                 _ => return Poll::Ready(Late::Read(limit)),
             }
         }
-    }
-
-    pub(super) fn upload(&self) -> Option<&Upload> {
-        self.upload.as_deref()
     }
 
     /// The clock goes on with the body.
