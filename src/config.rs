@@ -188,15 +188,26 @@ impl Default for Limits {
 /// `read` timeout, and a request body that is produced slowly is neither a `write` nor a `read`
 /// one.
 ///
-/// A `Timeouts` in a request's extensions takes the place of the handle's for that request.
+/// A `Timeouts` in a request's extensions takes the place of the handle's for that request: all five, not
+/// only those that were set.
 ///
 /// ```
 /// use std::time::Duration;
+///
+/// use http::Request;
 /// use tower_upstream::Timeouts;
 ///
+/// # fn main() -> Result<(), http::Error> {
 /// // As httpx's `Timeout(5.0, read=15.0)`.
 /// let timeouts = Timeouts::new(Duration::from_secs(5)).read(Duration::from_secs(15));
+///
+/// // One request that waits for its turn however long that takes.
 /// let patient = timeouts.pool(None);
+/// let request = Request::get("http://127.0.0.1:8000/")
+///     .extension(patient)
+///     .body(String::new())?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -231,8 +242,8 @@ impl Timeouts {
         self
     }
 
-    /// Looking the name up, connecting, and the TLS handshake together; the name's addresses are
-    /// tried in turn and share it.
+    /// Looking the name up, connecting, the TLS handshake, and over HTTP/2 the upstream's settings,
+    /// together; the name's addresses are tried in turn and share it.
     ///
     /// Defaults to 5 s.
     pub fn connect(mut self, timeout: impl Into<Option<Duration>>) -> Self {
@@ -258,8 +269,8 @@ impl Timeouts {
     }
 
     /// The whole exchange, from the call to the end of the response's body, whether or not anybody
-    /// reads that: a body that is held unread for so long loses its connection, and fails when it is
-    /// read again.
+    /// reads that: a body that is held unread for so long loses its connection, or over HTTP/2 its
+    /// stream, and fails when it is read again.
     ///
     /// Defaults to none.
     pub fn total(mut self, timeout: impl Into<Option<Duration>>) -> Self {
@@ -277,9 +288,9 @@ impl Default for Timeouts {
 
 /// What becomes of the rest of a body that is dropped before its end.
 ///
-/// A connection can only be used again once a response has been read whole (RFC 9112 §9.3), so a
-/// rest within these bounds is read on in the background and the connection kept; past them it is
-/// closed.
+/// An HTTP/1.1 connection can only be used again once a response has been read whole (RFC 9112 §9.3), so
+/// a rest within these bounds is read on in the background and the connection kept; past them it is
+/// closed. Over HTTP/2 a rest past them has its stream reset, and the connection goes on.
 ///
 /// ```
 /// use std::time::Duration;
@@ -305,7 +316,8 @@ impl RemainderPolicy {
         }
     }
 
-    /// Closes every connection whose response was not read to its end.
+    /// Reads nothing on: closes every HTTP/1.1 connection whose response was not read to its end, and
+    /// over HTTP/2 resets the stream.
     pub const fn close() -> Self {
         Self::new().max_bytes(0)
     }

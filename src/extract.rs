@@ -19,21 +19,31 @@ pub struct MissingUpstream(());
 
 /// The handle that [`UpstreamLayer`](crate::UpstreamLayer) has put into the request's extensions.
 ///
-/// ```no_run
-/// use axum::{Router, routing::get};
+/// ```
+/// use axum::{Router, extract::State, routing::get};
 /// use tower_upstream::{Error, Upstream, UpstreamLayer};
 ///
-/// async fn front(upstream: Upstream) -> Result<String, Error> {
-///     let response = upstream.get("http://127.0.0.1:8000/").await?;
+/// async fn front(upstream: Upstream, State(url): State<String>) -> Result<String, Error> {
+///     let response = upstream.get(url).await?;
 ///     response.into_body().text(65_536).await
 /// }
 ///
-/// # fn router() -> Result<Router, Error> {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let url = format!("http://{}/", listener.local_addr()?);
+/// # let behind = Router::new().route("/", get(|| async { "hello" }));
+/// # tokio::spawn(async move { axum::serve(listener, behind).await });
 /// let upstream = Upstream::builder().build()?;
 /// let app = Router::new()
 ///     .route("/", get(front))
-///     .layer(UpstreamLayer::new(upstream));
-/// # Ok(app)
+///     .layer(UpstreamLayer::new(upstream))
+///     .with_state(url);
+/// # use http_body_util::BodyExt;
+/// # use tower::ServiceExt;
+/// # let response = app.oneshot(http::Request::new(axum::body::Body::empty())).await?;
+/// # assert_eq!(response.into_body().collect().await?.to_bytes(), "hello");
+/// # Ok(())
 /// # }
 /// ```
 impl<S: Sync> FromRequestParts<S> for Upstream {

@@ -25,8 +25,8 @@ const UNITS: [(char, u128); 6] = [
 
 /// When a gRPC call must be over, as its client has said by `grpc-timeout`.
 ///
-/// An [`Upstream`](crate::Upstream) honours it: a request that carries one, as the field or in its
-/// extensions, is over by then, the response's body included (as
+/// An [`Upstream`](crate::Upstream) honours it: a gRPC request that carries one as the field, or any
+/// request that has one in its extensions, is over by then, the response's body included (as
 /// [`ErrorKind::TotalTimeout`](crate::ErrorKind::TotalTimeout)), and a gRPC request is sent with what
 /// is left of it after the wait for a connection. Of several, the earliest counts.
 ///

@@ -14,7 +14,7 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use axum::{Router, response::IntoResponse, routing::get};
+//! use axum::{Router, response::IntoResponse, routing::get, serve::ListenerExt};
 //! use tower_upstream::{Gather, Limits, Timeouts, Truncate, Upstream, UpstreamLayer};
 //!
 //! const URLS: [&str; 2] = ["http://127.0.0.1:8000/a", "http://127.0.0.1:8000/b"];
@@ -35,7 +35,10 @@
 //!     .layer(UpstreamLayer::new(upstream.clone()).max_in_flight(100));
 //!
 //! # let signal = async {};
-//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! // Without `set_nodelay`, the pieces of a streamed body wait for each other's acknowledgement.
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000")
+//!     .await?
+//!     .tap_io(|socket| drop(socket.set_nodelay(true)));
 //! axum::serve(listener, app).with_graceful_shutdown(signal).await?;
 //! upstream.drain(Duration::from_secs(10)).await;
 //! # Ok(())
@@ -54,8 +57,8 @@
 //! rest is read on if that is small ([`RemainderPolicy`]), so that a cut body does not cost its
 //! connection; else the connection is closed, or over HTTP/2 the stream is reset.
 //!
-//! A request is sent at most once, but for two cases on a connection that had served before, which
-//! [`Upstream::send`] names. Other retries are a policy of yours: see the [recipes].
+//! A request is sent at most once, but for the cases that [`Upstream::send`] names. Other retries are a
+//! policy of yours: see the [recipes].
 //!
 //! # Limits
 //!

@@ -21,11 +21,12 @@ pub struct Stats {
     pub peak: usize,
     /// Requests that were given a connection that had served before.
     pub reused: u64,
-    /// Requests that found no connection free.
+    /// Requests that found no connection free, those that had one opened included.
     pub waited: u64,
     /// Bodies dropped unfinished whose rest was read on, so that the connection was kept.
     pub cut_and_reused: u64,
-    /// Bodies dropped unfinished whose connection was closed.
+    /// Bodies dropped unfinished whose rest was not read: their connection was closed, or over HTTP/2
+    /// their stream reset.
     pub cut_and_closed: u64,
     /// Exchanges that were not over within the `total` timeout.
     pub timed_out_total: u64,
@@ -49,7 +50,8 @@ pub struct Gauges {
     pub closing: usize,
     /// Handed over by an upgrade.
     pub upgraded: usize,
-    /// Requests that wait for a connection.
+    /// Requests without a connection yet, those for which one is being opened included: so there may be
+    /// more than `max_pending`.
     pub waiting: usize,
 }
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// extensions begins anew, so that it tells of the last try. The tries that
 /// [`Upstream::send`](crate::Upstream::send) makes by itself are one exchange.
 ///
-/// To time every request of a service, put it in by `tower::ServiceBuilder::map_request`.
+/// To time every request of a service, put a new one into each by `tower::ServiceBuilder::map_request`.
 ///
 /// # Example
 ///

@@ -100,9 +100,9 @@ def request():
          ["ConnectTimeout · Dns · TargetDenied",
           "ConnectRefused · Unreachable",
           "Connect · OutOfSockets",
-          "Tls · TlsCertificate · TlsAlert"]),
+          "Tls · TlsCertificate · TlsAlert", "Closed, in the handshake"]),
         ("write", "head and body go out, as fast as", "the upstream takes them",
-         ["WriteTimeout · RequestBody"]),
+         ["WriteTimeout · RequestBody", "Closed"]),
         ("read: the head", "your code has its response", "as soon as this is here",
          ["ReadTimeout · Closed · Reset", "Protocol · HeadTooLarge"]),
         ("read: the body", "piece by piece, as it is asked for,", "cut where Truncate says so",
@@ -131,7 +131,7 @@ def request():
                  "the connection goes back to the pool, or is closed", "middle")
     picture.bar(34, ys[0], last, "the place, held to the body's end")
     picture.bar(84, ys[3], last, "the connection")
-    picture.bar(792, ys[1], last, "TotalTimeout, if there is one")
+    picture.bar(792, ys[1], last, "TotalTimeout, if there is one; Draining, at a drain's deadline")
     return picture
 
 

@@ -9,9 +9,10 @@ use http::StatusCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A setting is wrong: the builder, a limit.
+    /// A setting is wrong: the builder, a limit; or there are no certificates to trust.
     Config,
-    /// The request's URI is not one that can be called: relative, or not http or https.
+    /// The request cannot be sent: its URI is relative, not http or https, holds credentials, or has a
+    /// host or a port that is none; its method is CONNECT; or HTTP cannot carry its head.
     InvalidTarget,
     /// The address filter forbids every address of the target.
     TargetDenied,
@@ -33,7 +34,7 @@ pub enum ErrorKind {
     Connect,
     /// This process or machine has no file descriptor or port left for another socket.
     OutOfSockets,
-    /// The TLS handshake failed.
+    /// The TLS handshake failed, or https was asked for without the feature `rustls`.
     Tls,
     /// The upstream's certificate was not accepted.
     TlsCertificate,
@@ -51,7 +52,8 @@ pub enum ErrorKind {
     /// the response's head. Where it says that it has not looked at the request,
     /// [`was_sent`](crate::Error::was_sent) is false.
     Reset,
-    /// What the upstream sent is not HTTP.
+    /// What the upstream sent is not HTTP, or no valid answer to the request: a 101 that was not asked
+    /// for, another transfer coding than `chunked`, a length beside one, a breach of HTTP/2's rules.
     Protocol,
     /// The response's head is larger than is accepted.
     HeadTooLarge,
@@ -59,7 +61,8 @@ pub enum ErrorKind {
     BodyTooLarge,
     /// The response's body broke off before its end.
     BodyIncomplete,
-    /// The response's body is not text in a charset that can be read.
+    /// The response's body cannot be read as text: its charset or its coding is not known, it is gRPC
+    /// or a part of the whole, or it is not what its coding says. Of a gather's leg.
     Decode,
     /// The request's own body failed.
     RequestBody,
@@ -73,7 +76,7 @@ pub enum ErrorKind {
 pub enum Phase {
     /// Waiting for a connection.
     Pool,
-    /// Looking the name up, connecting, the TLS handshake.
+    /// Looking the name up, connecting, the TLS handshake, and over HTTP/2 the upstream's settings.
     Connect,
     /// Sending the request.
     Write,

@@ -66,7 +66,8 @@ impl Error {
         self.inner.kind
     }
 
-    /// The phase in which it happened, where it happened in one.
+    /// The phase in which it happened, where it happened in one. A total timeout, which is of no one
+    /// phase, has [`Phase::Read`] once the request was sent, and none before.
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {
         self.inner.phase
@@ -78,7 +79,7 @@ impl Error {
         self.inner.origin.as_ref()
     }
 
-    /// Whether a timeout ran out; [`phase`](Self::phase) tells which.
+    /// Whether a timeout ran out; [`kind`](Self::kind) tells which.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.kind().is_timeout()

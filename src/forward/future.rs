@@ -26,7 +26,8 @@ use crate::{
 /// The future of a [`Forward`](crate::Forward)'s response.
 ///
 /// Dropped before its end, as a server does when the client leaves, it drops the exchange with the
-/// upstream: the connection is closed, and a request half sent never looks complete.
+/// upstream: the connection is closed, or over HTTP/2 the stream reset, and a request half sent never
+/// looks complete.
 #[must_use = "futures do nothing unless polled"]
 pub struct ForwardFuture {
     call: Result<ResponseFuture, Answer>,

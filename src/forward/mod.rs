@@ -99,22 +99,24 @@ pub use self::{body::ForwardBody, forwarded::ForwardedHeaders, future::ForwardFu
 /// A client that expects `100 Continue` is asked for its body once the upstream has asked for it, or
 /// after one second. An upgrade, such as to WebSocket, is passed on and then tunnelled until either
 /// side ends it, [`Upstream::drain`] does or its [idle timeout](Self::tunnel_idle_timeout); it counts
-/// as a connection all the while, and of the other timeouts only `write` still holds. Not passed on are an upgrade to another version of HTTP or to
-/// TLS, and other interim responses, which hyper's server cannot send.
+/// as a connection all the while, and of the other timeouts only `write` still holds. Not passed on are
+/// an upgrade to another version of HTTP or to TLS, and other interim responses, which hyper's server
+/// cannot send.
 ///
 /// A gRPC call's `grpc-timeout` is kept, as [`GrpcDeadline`](crate::GrpcDeadline) tells.
 ///
 /// # What it refuses
 ///
 /// With `400` and a line of text: a request about whose end or host two readers could differ (two
-/// lengths, a length beside a transfer coding, two hosts, or one that is not plainly a host), and a
-/// target in another scheme. `CONNECT` and `TRACE` get `501`, a request that has been here before
-/// `502`.
+/// lengths, a length beside a transfer coding, another coding than `chunked`, no host, two, or one that is
+/// not plainly a host), and a target in another scheme. `CONNECT` and `TRACE` get `501`, a request that has
+/// been here before `502`; an `OPTIONS` with `Max-Forwards: 0` is answered here.
 ///
 /// # Errors
 ///
-/// None of its own: a failure is answered with the [status](crate::Error::status) of its kind, that
-/// kind in words as plain text, and nothing of the upstream; the [`Error`](crate::Error) itself is in
+/// None of its own: a failure is answered with the [status](crate::Error::status) of its kind (but `413`
+/// for a request body longer than a limit in front allows), that kind in words as plain text, and nothing
+/// of the upstream; the [`Error`](crate::Error) itself is in
 /// the response's extensions, for a log to find. To a gRPC request the same is said in gRPC's terms.
 /// For a body that breaks off see [`ForwardBody`].
 ///
@@ -173,7 +175,7 @@ impl Forward {
     /// that cannot stand there becomes `_`.
     ///
     /// A request that already has this name in its `Via` is refused, so proxies that stand in a row
-    /// need different ones. Defaults to `tower-upstream-` and eight random digits.
+    /// need different ones. Defaults to `tower-upstream-` and eight random hexadecimal digits.
     pub fn name(mut self, name: impl AsRef<str>) -> Self {
         self.set().via = Via::new(via::clean_name(name.as_ref()));
         self
@@ -198,7 +200,8 @@ impl Forward {
     /// Where the client's address is found: in the request's extension of this type, which the server
     /// puts there, such as axum's `ConnectInfo<SocketAddr>`.
     ///
-    /// By default, and where the extension is missing, the upstream is told of none.
+    /// By default, and where the extension is missing, `Forwarded` says `for=unknown`, and there is no
+    /// `X-Forwarded-For`.
     pub fn client_address<T: Send + Sync + 'static>(
         mut self,
         address: impl Fn(&T) -> IpAddr + Send + Sync + 'static,

@@ -24,6 +24,10 @@ impl<B> Gather<B> {
     /// Sends the requests and joins the answers; the head comes once the status is known, and the
     /// body streams.
     ///
+    /// Each request is [prepared](Truncate::prepare) first: it asks for `Accept-Encoding: identity`, and
+    /// a `GET` or `HEAD` loses its `Range` and conditional fields. The response has
+    /// `Cache-Control: no-store` and `X-Content-Type-Options: nosniff`.
+    ///
     /// # Errors
     ///
     /// None: failures stand in the response. It is 200 as soon as one leg was answered with a 2xx

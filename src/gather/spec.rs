@@ -168,8 +168,11 @@ impl<B> Gather<B> {
     /// which holds beside this too.
     ///
     /// Whatever its type and status, an answer is cut as text: malformed bytes become U+FFFD, a
-    /// byte order mark is left out and no character is cut in two. One that cannot be read as text,
-    /// since it is compressed or in a multi-byte charset, is a failure. Only for
+    /// byte order mark is left out and no character is cut in two. Without the feature `charset` only
+    /// UTF-8 is read: of a charset of one byte a character its ASCII, and U+FFFD for the rest; one of
+    /// several bytes is a failure. So is a compressed answer without the feature `decompression`.
+    ///
+    /// `limit` is one of bytes or characters; its other options are not looked at. Only for
     /// [`send`](Self::send).
     pub fn truncate(mut self, limit: Truncate) -> Self {
         self.truncate = Some(limit);
@@ -192,9 +195,9 @@ impl<B> Gather<B> {
     /// had said by then. Default: the others finish.
     ///
     /// A leg has failed if it ended in an error or, for [`send`](Self::send), with a status that is
-    /// not 2xx. The status of the whole is then the failed leg's, if it was not sent before. A
-    /// [`stream`](Self::stream) ends after the failed leg, and those before it that wait for their
-    /// turn are dropped.
+    /// not 2xx. The status of the whole is then 502, 503 or 504, as [`send`](Self::send) says for that
+    /// leg alone, if it was not sent before. A [`stream`](Self::stream) ends after the failed leg, and
+    /// those before it that wait for their turn are dropped.
     pub fn fail_fast(mut self) -> Self {
         self.fail_fast = true;
         self

@@ -42,7 +42,33 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// # Several upstreams
 ///
 /// A type has one place in the extensions: of two layers, a handler sees the handle of the inner
-/// one. An application with several handles keeps them in a struct of its own, in axum's `State`.
+/// one. An application with several handles keeps them in a struct of its own, in axum's `State`:
+///
+/// ```
+/// use axum::{Router, extract::State, routing::get};
+/// use tower_upstream::{Error, Upstream};
+///
+/// #[derive(Clone)]
+/// struct Upstreams {
+///     users: Upstream,
+///     orders: Upstream,
+/// }
+///
+/// async fn front(State(upstreams): State<Upstreams>) -> Result<String, Error> {
+///     let users = upstreams.users.get("http://users.internal/").await?;
+///     let orders = upstreams.orders.get("http://orders.internal/").await?;
+///     Ok(users.into_body().text(65_536).await? + &orders.into_body().text(65_536).await?)
+/// }
+///
+/// # fn router() -> Result<Router, Error> {
+/// let upstreams = Upstreams {
+///     users: Upstream::builder().build()?,
+///     orders: Upstream::builder().build()?,
+/// };
+/// let app = Router::new().route("/", get(front)).with_state(upstreams);
+/// # Ok(app)
+/// # }
+/// ```
 ///
 /// # Example
 ///

@@ -3,7 +3,7 @@
 //!
 //! Beside these, [`Upstream::stats`](crate::Upstream::stats) counts without any feature. Each of the
 //! features is off by default and costs nothing then. What is told never holds a path, a query, a
-//! header or a credential, and every field and label below has a bounded number of values.
+//! header or a credential, and every label of a metric has a bounded number of values.
 //!
 //! # Spans and events
 //!

@@ -9,7 +9,9 @@ use super::{TruncateBody, TruncateLayer, apply, request, request::Asked};
 /// and its headers say no more than is still true: `Content-Length` becomes the new length or goes;
 /// validators, digests and `Content-Location`, which speak of the whole, go; and
 /// `Content-Truncated: length;limit=50;unit=char;size=120` is added when the cut is certain before
-/// the head goes out. The status stays what it was. [`Truncation`](crate::Truncation), in the
+/// the head goes out. Where it is not, the same comes as a trailer, if the client can take one (HTTP/2, or
+/// `TE: trailers`). `Accept-Ranges` becomes `none`, text gets `X-Content-Type-Options: nosniff`, and what
+/// was decompressed `Vary: accept-encoding`. The status stays what it was. [`Truncation`](crate::Truncation), in the
 /// response's extensions, always tells how it ended.
 ///
 /// The inner body is dropped in the very poll that reaches the limit, so a connection behind it is

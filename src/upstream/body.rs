@@ -34,6 +34,33 @@ use crate::{
 /// piece by piece. axum takes a `Response<UpstreamBody>` as a handler's answer, which passes it on as
 /// it streams; [`Forward`](crate::Forward) also takes off the fields that concern one connection only.
 ///
+/// ```
+/// use http_body_util::BodyExt;
+/// use tower_upstream::{Error, UpstreamBody};
+///
+/// /// How long a body is, of which no more than a piece is in memory.
+/// async fn length(mut body: UpstreamBody) -> Result<usize, Error> {
+///     let mut length = 0;
+///     while let Some(frame) = body.frame().await {
+///         if let Ok(data) = frame?.into_data() {
+///             length += data.len();
+///         }
+///     }
+///     Ok(length)
+/// }
+/// # use axum::{Router, routing::get};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let url = format!("http://{}/", listener.local_addr()?);
+/// # let app = Router::new().route("/", get(|| async { "hello" }));
+/// # tokio::spawn(async move { axum::serve(listener, app).await });
+/// # let upstream = tower_upstream::Upstream::builder().build()?;
+/// # assert_eq!(length(upstream.get(url).await?.into_body()).await?, 5);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// [`ErrorKind::ReadTimeout`], [`ErrorKind::BodyIncomplete`] or, with such a timeout,

@@ -164,7 +164,9 @@ impl UpstreamBuilder {
     /// the handle.
     ///
     /// Defaults to the platform's certificate verifier, with ring; it is set up when it is first
-    /// needed.
+    /// needed. Where the platform has no certificates, https fails with
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) then. `rustls` is version 0.23 here: add it to your
+    /// own dependencies.
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn tls(mut self, config: rustls::ClientConfig) -> Self {
@@ -176,6 +178,19 @@ impl UpstreamBuilder {
     ///
     /// Defaults to none. Beside [`tls`](Self::tls), which has a verifier of its own, they are an
     /// error.
+    ///
+    /// ```no_run
+    /// use rustls::pki_types::{CertificateDer, pem::PemObject};
+    /// use tower_upstream::Upstream;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let authorities = CertificateDer::pem_file_iter("ca.pem")?.collect::<Result<Vec<_>, _>>()?;
+    /// let upstream = Upstream::builder()
+    ///     .root_certificates(authorities)
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn root_certificates(
@@ -191,7 +206,24 @@ impl UpstreamBuilder {
     /// connection; what it returns must be a single socket for the limits to be exact.
     ///
     /// Defaults to TCP and rustls. Beside [`allow_addresses`](Self::allow_addresses), `tls` or
-    /// `root_certificates`, which it would not see, it is an error. `examples/unix_socket.rs` has one.
+    /// `root_certificates`, which it would not see, it is an error. `examples/unix_socket.rs` has one of
+    /// its own.
+    ///
+    /// ```
+    /// use std::net::Ipv4Addr;
+    ///
+    /// use hyper_util::client::legacy::connect::HttpConnector;
+    /// use tower_upstream::Upstream;
+    ///
+    /// # fn main() -> Result<(), tower_upstream::Error> {
+    /// let mut connector = HttpConnector::new();
+    /// connector.set_local_address(Some(Ipv4Addr::LOCALHOST.into()));
+    /// // Else it may have two sockets at a time.
+    /// connector.set_happy_eyeballs_timeout(None);
+    /// let upstream = Upstream::builder().connector(connector).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn connector<C>(mut self, connector: C) -> Self
     where
         C: Service<Uri> + Clone + Send + Sync + 'static,

@@ -79,8 +79,8 @@ pub use self::{at::AtOrigin, body::UpstreamBody, builder::UpstreamBuilder};
 /// # Cancellation
 ///
 /// Drop a future or a body at any point, and what it held is given back: its place in the queue,
-/// its connection (closed if a request or a large rest of a response was under way), its memory.
-/// A dial it had set off is the pool's and may still end in an idle connection.
+/// its connection (closed, or over HTTP/2 its stream reset, if a request or a large rest of a response
+/// was under way), its memory. A dial it had set off is the pool's and may still end in an idle connection.
 ///
 /// When the last clone is dropped, what is idle closes at once, and each body that is still being
 /// read keeps its connection to its end. [`drain`](Self::drain) waits for that.
@@ -104,7 +104,8 @@ struct Handle {
 
 /// The future of a response's head.
 ///
-/// Dropped before its end, it closes the connection it was using, if any.
+/// Dropped before its end, it closes the connection it was using, if any; over HTTP/2 it resets its
+/// stream.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture {
     /// Boxed, since hyper's futures have no name.
@@ -137,10 +138,12 @@ impl Upstream {
     /// A `Host` header is added where there is none. [`Timeouts`] in the request's extensions take
     /// the place of the handle's.
     ///
-    /// The request is sent at most once, but for two cases on a connection that had served before:
-    /// if it was provably not sent, it is tried on up to two more; and if it is idempotent
-    /// (RFC 9110 §9.2.2) and without a body, and the connection ended before a byte of the
-    /// response, it is sent once more on a connection that never served.
+    /// The request is sent at most once, but for these cases. On a connection that had served before:
+    /// if it was provably not sent, it is tried on up to two new ones; and if it is idempotent
+    /// (RFC 9110 §9.2.2) and without a body, and the connection, or over HTTP/2 its stream, ended before
+    /// a byte of the response, it is sent once more on a new one. On any HTTP/2 connection: if it is
+    /// idempotent and without a body, and a GOAWAY says that it was not looked at, it is sent again, at
+    /// most twice. [`resend_idempotent`](UpstreamBuilder::resend_idempotent) turns off all but the first.
     ///
     /// # Errors
     ///
@@ -193,17 +196,45 @@ impl Upstream {
     }
 
     /// What the pool holds now and has done so far. It costs a look at every connection.
+    ///
+    /// ```
+    /// use tower_upstream::{CloseCause, Phase, Upstream};
+    ///
+    /// # fn main() -> Result<(), tower_upstream::Error> {
+    /// let upstream = Upstream::builder().build()?;
+    /// let stats = upstream.stats();
+    /// assert_eq!(stats.total.open, 0);
+    /// assert_eq!(stats.timed_out(Phase::Pool), 0);
+    /// assert_eq!(stats.closed(CloseCause::Remote), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.handle.pool.stats()
     }
 
-    /// Changes the limits from now on. Lower ones close what is idle first, cut no exchange, and
-    /// begin no dial until the number of connections has come down to them.
+    /// Changes the limits from now on, all of them: what is not set is at its default. Lower ones
+    /// close what is idle first, cut no exchange, and begin no dial until the number of connections has
+    /// come down to them.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`], and nothing changes, where the builder would refuse them.
+    ///
+    /// ```
+    /// use tower_upstream::{ErrorKind, Limits, Upstream};
+    ///
+    /// # fn main() -> Result<(), tower_upstream::Error> {
+    /// let limits = Limits::new().max_connections(10).max_idle_connections(5);
+    /// let upstream = Upstream::builder().limits(limits).build()?;
+    /// upstream.set_limits(limits.max_connections(20))?;
+    ///
+    /// let error = upstream.set_limits(limits.max_connections(0)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_limits(&self, limits: Limits) -> Result<(), Error> {
         limits.validate()?;
         self.handle.pool.set_limits(limits);
@@ -212,7 +243,7 @@ impl Upstream {
 
     /// Shuts the pool down. New requests are refused at once with [`ErrorKind::Draining`] and idle
     /// connections closed; requests that came before, those that still wait for a connection
-    /// included, go on until `deadline` and are then aborted. Returns within 100 ms of that, with
+    /// included, go on for at most `deadline` from now and are then aborted. Returns within 100 ms of that, with
     /// no socket open but those that an upgrade has handed to the caller; those of a
     /// [`Forward`](crate::Forward) are in flight for as long as they are open.
     ///
@@ -222,6 +253,22 @@ impl Upstream {
     /// # Cancellation
     ///
     /// Dropped before its end, it leaves the pool draining, without a deadline.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use tower_upstream::{ErrorKind, Upstream};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_upstream::Error> {
+    /// let upstream = Upstream::builder().build()?;
+    /// let drained = upstream.drain(Duration::from_secs(10)).await;
+    /// assert_eq!(drained.aborted, 0, "nothing was under way");
+    ///
+    /// let error = upstream.get("http://127.0.0.1:8000/").await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Draining);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let Handle { pool, tunnels, .. } = &*self.handle;
         let (mut drained, ()) = join(pool.drain(deadline), tunnels.end(deadline)).await;

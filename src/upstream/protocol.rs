@@ -22,7 +22,7 @@ impl Protocols {
         match self {
             Self::Http2Only => Protocol::Http2,
             Self::Auto if origin.is_https() => Protocol::Negotiated,
-            // gRPC needs HTTP/2, whatever the handle was told.
+            // gRPC needs HTTP/2; only a handle that was told to do without does.
             Self::Auto if is_grpc(headers) => Protocol::Http2,
             Self::Auto | Self::Http1Only => Protocol::Http1,
         }
