@@ -159,3 +159,41 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use http::HeaderName;
+
+    use super::*;
+
+    /// The `Connection` lines of a request that has these.
+    fn connection(lines: &[(HeaderName, &'static str)]) -> Vec<HeaderValue> {
+        let mut request = Request::new(RequestBody::default());
+        for (name, value) in lines {
+            let value = HeaderValue::from_static(value);
+            request.headers_mut().append(name, value);
+        }
+        shape(&mut request, &HeaderValue::from_static("a.test"));
+        let lines = request.headers().get_all(CONNECTION);
+        lines.iter().cloned().collect()
+    }
+
+    #[test]
+    fn te_is_named_as_for_the_next_hop_only_and_no_more_than_once() {
+        let te = (TE, "trailers");
+        assert_eq!(connection(slice::from_ref(&te)), ["te"], "it is named");
+        assert_eq!(
+            connection(&[te.clone(), (CONNECTION, "close, x-te")]),
+            ["close, x-te", "te"],
+            "beside what is named already"
+        );
+        assert_eq!(
+            connection(&[te, (CONNECTION, "close"), (CONNECTION, "x, TE")]),
+            ["close", "x, TE"],
+            "and not again"
+        );
+        assert!(connection(&[]).is_empty(), "nor where there is none");
+    }
+}

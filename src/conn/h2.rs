@@ -286,3 +286,25 @@ async fn finish(mut parked: Parked) {
     let clean = timeout_at(until, reading).await.unwrap_or(false);
     parked.end(clean);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_connection_names_goes_no_further_but_te() {
+        let request = Request::get("http://a.test/")
+            .header("connection", "x-hop, te")
+            .header("connection", "X-Other,, no name")
+            .header("x-hop", "1")
+            .header("x-hop", "2")
+            .header("x-other", "3")
+            .header("x-kept", "4")
+            .header("te", "trailers");
+        let mut request = request.body(RequestBody::default()).unwrap();
+        shape(&mut request);
+        let mut names: Vec<_> = request.headers().keys().collect();
+        names.sort_by_key(|name| name.as_str());
+        assert_eq!(names, ["te", "x-kept"]);
+    }
+}

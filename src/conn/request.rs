@@ -195,3 +195,33 @@ impl fmt::Debug for RequestBody {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use http_body_util::Full;
+
+    use super::*;
+
+    #[test]
+    fn a_body_ends_and_its_upload_with_it_before_it_is_dropped() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut body = RequestBody::new(Full::new(Bytes::from(vec![0; PIECE + 1])));
+        let upload = body.upload().unwrap();
+        for left in [1, 0] {
+            assert!(!body.is_end_stream(), "there is more");
+            let frame = Pin::new(&mut body).poll_frame(&mut cx);
+            assert!(matches!(frame, Poll::Ready(Some(Ok(_)))), "a piece of it");
+            assert_eq!(body.size_hint().exact(), Some(left), "and what is left");
+        }
+        assert!(
+            body.is_end_stream(),
+            "the last piece is known to be the last"
+        );
+        assert!(upload.poll_done(&mut cx).is_pending(), "not taken whole");
+        let end = Pin::new(&mut body).poll_frame(&mut cx);
+        assert!(matches!(end, Poll::Ready(None)));
+        assert!(upload.poll_done(&mut cx).is_ready(), "taken whole");
+    }
+}

@@ -46,6 +46,20 @@ fn pings_without_a_pause_are_refused() {
 }
 
 #[test]
+fn a_window_is_no_larger_than_http2_allows() {
+    let with = |bytes| Upstream::builder().http2_stream_window(bytes).build();
+    with((1 << 31) - 1).unwrap();
+    for bytes in [0, 1 << 31] {
+        let error = with(bytes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(
+            error.to_string().contains("http2_stream_window"),
+            "it is named: {error}"
+        );
+    }
+}
+
+#[test]
 fn settings_that_a_connector_would_not_see_are_refused_beside_it() {
     let dials = || Dials::tcp().builder();
     let builder = dials().allow_addresses(|_| true);

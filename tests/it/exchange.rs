@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use http::Request;
 use http_body_util::BodyExt;
+use tokio::io::BufStream;
 use tower_upstream::{ErrorKind, Limits, Phase, Timeouts, Upstream};
 
-use crate::support::{Server, chunked, eventually, sized, sockets};
+use crate::support::{
+    Server, chunked,
+    dials::{Dials, text},
+    eventually, sized, sockets,
+};
 
 #[tokio::test]
 async fn a_request_goes_out_in_origin_form_with_a_host_and_its_body() {
@@ -177,4 +182,11 @@ async fn what_has_come_of_a_response_is_read_at_once() {
         largest > 2 * AT_FIRST,
         "the first piece was {largest} bytes"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_connector_buffers_is_sent_all_the_same() {
+    let dials = Dials::answering(sized("x")).through(BufStream::new);
+    let upstream = dials.builder().build().unwrap();
+    assert_eq!(text(&upstream).await, "x");
 }

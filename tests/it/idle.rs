@@ -7,7 +7,7 @@ use tower_upstream::{CloseCause, Limits, Timeouts};
 
 use crate::support::{
     dials::{Dials, URI, by_hand, text},
-    ms, sized,
+    http2, ms, sized,
 };
 
 #[tokio::test(start_paused = true)]
@@ -115,4 +115,28 @@ async fn a_connection_past_its_age_is_not_used_again_and_never_cut() {
     );
     sleep(ms(1)).await;
     assert_eq!(dials.open(), 0, "it ends with it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_open_when_its_connections_idle_time_would_be_over_goes_on() {
+    let dials = Dials::to(|peer| async move {
+        let mut peer = http2::accept(peer).await?;
+        peer.call().await.unwrap().answer();
+        let slow = peer.call().await.unwrap();
+        tokio::select! {
+            () = peer.run() => {}
+            () = sleep(ms(4000)) => slow.answer(),
+        }
+        peer.run().await;
+        Ok(())
+    });
+    let upstream = dials.builder().http2_prior_knowledge().build().unwrap();
+    text(&upstream).await;
+    sleep(ms(2000)).await;
+    text(&upstream).await;
+    assert_eq!(dials.dialed(), 1);
+    sleep(ms(3990)).await;
+    assert_eq!(dials.open(), 1, "and is idle from its end on");
+    sleep(ms(20)).await;
+    assert_eq!(dials.open(), 0);
 }

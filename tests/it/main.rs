@@ -19,6 +19,7 @@ mod examples;
 mod exchange;
 mod extract;
 mod failures;
+mod farewell;
 mod faults;
 mod forward;
 mod gateway;

@@ -13,7 +13,7 @@ use tower_upstream::{ErrorKind, Timeouts, Upstream};
 use crate::support::{
     Server,
     dials::{Dials, URI, by_hand, text},
-    eventually, ms, sized,
+    eventually, http2, ms, sized,
 };
 
 /// The upstream closes at the very moment at which a second request is on its way.
@@ -104,17 +104,60 @@ async fn a_request_that_was_not_sent_is_tried_elsewhere_whatever_it_is() {
     peer.write(sized("")).await.unwrap();
     first.await.unwrap().unwrap();
     sleep(ms(1)).await;
-    // Nothing runs between the close and the request: the driver has not heard of it.
+    // The connection has the request before its driver hears of the close.
     drop(peer);
     let body = StreamBody::new(stream::iter([Ok::<_, Infallible>(Frame::data(
         Bytes::from_static(b"once"),
     ))]));
-    let post = tokio::spawn(upstream.send(Request::post(URI).body(body).unwrap()));
-    let mut peer = peers.recv().await.unwrap();
-    assert_eq!(peer.request().await.unwrap().unwrap().body, b"once");
-    peer.write(sized("")).await.unwrap();
-    assert_eq!(post.await.unwrap().unwrap().status(), 200);
+    let post = upstream.send(Request::post(URI).body(body).unwrap());
+    let (response, ()) = tokio::join!(post, async {
+        let mut peer = peers.recv().await.unwrap();
+        assert_eq!(peer.request().await.unwrap().unwrap().body, b"once");
+        peer.write(sized("")).await.unwrap();
+    });
+    assert_eq!(response.unwrap().status(), 200);
     assert_eq!(dials.dialed(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_not_sent_over_http1_goes_over_http2_as_it_was_made() {
+    const URI: &str = "https://in.process/path";
+    let (dials, mut peers) = Dials::by_hand();
+    let dials = dials.http2_from(1);
+    let upstream = dials.builder().build().unwrap();
+    let first = tokio::spawn(upstream.get(URI));
+    let mut peer = peers.recv().await.unwrap();
+    peer.request().await.unwrap();
+    peer.write(sized("")).await.unwrap();
+    first.await.unwrap().unwrap();
+    sleep(ms(1)).await;
+    drop(peer);
+    let (response, head) = tokio::join!(upstream.get(URI), async {
+        let mut peer = http2::accept(peers.recv().await.unwrap()).await.unwrap();
+        let call = peer.call().await.unwrap();
+        let head = call.head.uri.clone();
+        call.answer();
+        tokio::spawn(async move { peer.run().await });
+        head
+    });
+    assert_eq!(response.unwrap().status(), 200);
+    assert_eq!(head, URI, "with its scheme, its host and its path");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_which_an_answer_has_begun_is_not_sent_again() {
+    let dials = Dials::to(|mut peer| async move {
+        peer.request().await?;
+        peer.write(sized("first")).await?;
+        peer.request().await?;
+        peer.write("HTTP/1.1 200 OK\r\n").await
+    });
+    let upstream = dials.builder().build().unwrap();
+    text(&upstream).await;
+    sleep(ms(1)).await;
+    let error = upstream.get(URI).await.unwrap_err();
+    assert_eq!((error.kind(), error.was_sent()), (ErrorKind::Closed, true));
+    assert_eq!(dials.dialed(), 1);
 }
 
 #[tokio::test]

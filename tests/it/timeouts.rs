@@ -1,6 +1,6 @@
 //! Each phase times out by its own name, at its own time, and only its own.
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{convert::Infallible, error::Error as _, io, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -92,12 +92,15 @@ async fn read_while_no_head_comes() {
         Ok(())
     });
     let upstream = upstream(&dials);
-    let start = Instant::now();
-    let error = upstream.get(URI).await.unwrap_err();
-    assert_timed_out(&error, start, ErrorKind::ReadTimeout, Phase::Read, ms(4000));
-    assert!(error.was_sent());
-    sleep(ms(1)).await;
-    assert_eq!(dials.open(), 0, "the connection is closed");
+    for (request, body) in [(Request::get(URI), ""), (Request::post(URI), "whole")] {
+        let request = request.body(body.to_owned()).unwrap();
+        let start = Instant::now();
+        let error = upstream.send(request).await.unwrap_err();
+        assert_timed_out(&error, start, ErrorKind::ReadTimeout, Phase::Read, ms(4000));
+        assert!(error.was_sent());
+        sleep(ms(1)).await;
+        assert_eq!(dials.open(), 0, "the connection is closed");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,6 +149,14 @@ async fn write_when_the_upstream_takes_nothing() {
         ms(3000),
     );
     assert!(error.was_sent(), "a part of it was");
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    assert!(
+        causes
+            .iter()
+            .any(|cause| cause == "no byte was taken for 3s"),
+        "its causes say so: {causes:?}"
+    );
     sleep(ms(1)).await;
     assert_eq!(dials.open(), 0, "the connection is closed");
     assert_eq!(upstream.stats().timed_out(Phase::Write), 1);
@@ -166,18 +177,21 @@ async fn a_slow_upload_is_neither_a_write_nor_a_read_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn time_in_which_the_request_was_held_up_does_not_count_as_reading() {
-    let dials = Dials::to(|mut peer| async move {
-        peer.head().await?;
-        sleep(ms(2900)).await;
-        // The last of the body is in the pipe only from now on.
-        peer.drain(1 << 20).await?;
-        sleep(ms(3900)).await;
-        peer.write(sized("late")).await
-    });
-    let upstream = upstream(&dials);
-    let request = Request::post(URI).body("x".repeat(1 << 20)).unwrap();
-    let response = upstream.send(request).await.unwrap();
-    assert_eq!(response.into_body().text(10).await.unwrap(), "late");
+    // The smaller has long been taken from the body, though not yet by the upstream.
+    for size in [1 << 20, 100_000] {
+        let dials = Dials::to(move |mut peer| async move {
+            peer.head().await?;
+            sleep(ms(2900)).await;
+            // The last of the body is in the pipe only from now on.
+            peer.drain(size).await?;
+            sleep(ms(3900)).await;
+            peer.write(sized("late")).await
+        });
+        let upstream = upstream(&dials);
+        let request = Request::post(URI).body("x".repeat(size)).unwrap();
+        let response = upstream.send(request).await.unwrap();
+        assert_eq!(response.into_body().text(10).await.unwrap(), "late");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,4 +246,29 @@ async fn a_shorter_connect_timeout_than_the_dials_is_kept() {
     );
     let error = patient.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectTimeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_anothers_dial_is_told_what_its_time_was() {
+    let dials = Dials::new(|_| std::future::pending::<io::Result<TcpStream>>());
+    let builder = dials.builder().http2_prior_knowledge();
+    let upstream = builder.build().unwrap();
+    let with = |timeouts: Timeouts| {
+        let mut request = Request::get(URI).body(String::new()).unwrap();
+        request.extensions_mut().insert(timeouts.pool(None));
+        upstream.send(request)
+    };
+    let start = Instant::now();
+    let dialing = tokio::spawn(with(Timeouts::default().connect(ms(500))));
+    tokio::task::yield_now().await;
+    let error = with(Timeouts::default().connect(None)).await.unwrap_err();
+    assert_timed_out(
+        &error,
+        start,
+        ErrorKind::ConnectTimeout,
+        Phase::Connect,
+        ms(500),
+    );
+    dialing.await.unwrap().unwrap_err();
+    assert_eq!(dials.dialed(), 1);
 }

@@ -16,7 +16,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::watch,
+    sync::{Barrier, watch},
     time::{Instant, sleep, timeout},
 };
 use tower_upstream::{ErrorKind, Phase};
@@ -231,6 +231,52 @@ async fn e6_a_limit_that_is_lowered_cuts_no_stream_and_is_kept() {
     );
     drop(server);
     trial.over([]).await;
+}
+
+#[tokio::test]
+async fn e6_requests_beyond_a_limit_that_has_changed_go_elsewhere_and_no_others() {
+    // Streams on the first connection at first, and on each of so many then.
+    for (first, then, connections) in [(2, 1, 2), (1, 2, 1)] {
+        let trial = Trial::start(http2()).await;
+        let meeting = Arc::new(Barrier::new(connections));
+        let server = trial
+            .server(move |mut peer| {
+                let meeting = meeting.clone();
+                async move {
+                    let socket = &mut peer.stream;
+                    socket.read_exact(&mut [0; PREFACE.len()]).await?;
+                    if peer.number == 0 {
+                        let limit = setting(MAX_CONCURRENT_STREAMS, first);
+                        socket.write_all(&limit).await?;
+                        let stream = request(socket).await?.unwrap();
+                        let limit = setting(MAX_CONCURRENT_STREAMS, then);
+                        let answer = [limit, ok(stream, &[]), data(stream, "", true)];
+                        socket.write_all(&answer.concat()).await?;
+                    } else {
+                        let limit = setting(MAX_CONCURRENT_STREAMS, then);
+                        socket.write_all(&limit).await?;
+                    }
+                    let mut answers = Vec::new();
+                    for _ in 0..then {
+                        let stream = request(socket).await?.unwrap();
+                        answers.extend([ok(stream, &[]), data(stream, "met", true)]);
+                    }
+                    meeting.wait().await;
+                    socket.write_all(&answers.concat()).await?;
+                    while request(socket).await?.is_some() {}
+                    Ok(())
+                }
+            })
+            .await;
+        trial.get(server.uri("/")).await.unwrap();
+        let both = join_all((0..2).map(|_| trial.get(server.uri("/"))));
+        let both = timeout(Duration::from_secs(2), both).await;
+        let texts = both.expect("both are there at once");
+        assert!(texts.iter().all(|text| text.as_ref().unwrap() == "met"));
+        assert_eq!(server.accepted(), connections, "from {first} to {then}");
+        drop(server);
+        trial.over([]).await;
+    }
 }
 
 /// Writes this again and again, and takes whatever comes.

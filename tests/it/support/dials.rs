@@ -61,6 +61,8 @@ pub(crate) struct Dials {
     sockets: Arc<Record>,
     /// The other ends, where they are in this process.
     peers: Arc<Record>,
+    /// From this dial on, counted from 0, HTTP/2 is negotiated.
+    http2_from: usize,
 }
 
 /// What becomes of a dial before it gets anywhere.
@@ -90,6 +92,7 @@ impl Dials {
             open: Arc::new(open),
             sockets: Arc::default(),
             peers: Arc::default(),
+            http2_from: usize::MAX,
         }
     }
 
@@ -161,10 +164,36 @@ impl Dials {
             Gate::Refused => Box::pin(ready(Err(io::ErrorKind::ConnectionRefused.into()))),
             Gate::Lost => Box::pin(pending()),
         };
+        self.opening(Arc::new(gated))
+    }
+
+    /// The same, with whatever it opens inside `layer`.
+    pub(crate) fn through<S, F>(&self, layer: F) -> Self
+    where
+        S: Stream + 'static,
+        F: Fn(Box<dyn Stream>) -> S + Clone + Send + Sync + 'static,
+    {
+        let open = self.open.clone();
+        let through = move |uri| -> BoxFuture<'static, _> {
+            let (opening, layer) = (open(uri), layer.clone());
+            Box::pin(async move { Ok(Box::new(layer(opening.await?)) as Box<dyn Stream>) })
+        };
+        self.opening(Arc::new(through))
+    }
+
+    /// The same, with HTTP/2 negotiated from the dial with this number on.
+    pub(crate) fn http2_from(mut self, number: usize) -> Self {
+        self.http2_from = number;
+        self
+    }
+
+    /// The same, opened in another way.
+    fn opening(&self, open: Arc<Open>) -> Self {
         Self {
-            open: Arc::new(gated),
+            open,
             sockets: self.sockets.clone(),
             peers: self.peers.clone(),
+            http2_from: self.http2_from,
         }
     }
 
@@ -199,7 +228,8 @@ impl Service<Uri> for Dials {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        self.sockets.accepted.fetch_add(1, Ordering::SeqCst);
+        let number = self.sockets.accepted.fetch_add(1, Ordering::SeqCst);
+        let http2 = number >= self.http2_from;
         let open = self.sockets.open.fetch_add(1, Ordering::SeqCst) + 1;
         self.sockets.peak.fetch_max(open, Ordering::SeqCst);
         let count = Count(self.sockets.clone());
@@ -207,6 +237,7 @@ impl Service<Uri> for Dials {
         Box::pin(async move {
             Ok(Counted {
                 io: TokioIo::new(opening.await?),
+                http2,
                 _count: count,
             })
         })
@@ -216,6 +247,7 @@ impl Service<Uri> for Dials {
 /// An open socket.
 pub(crate) struct Counted {
     io: TokioIo<Box<dyn Stream>>,
+    http2: bool,
     /// After `io`, so that it ends after it.
     _count: Count,
 }
@@ -230,7 +262,12 @@ impl Drop for Count {
 
 impl Connection for Counted {
     fn connected(&self) -> Connected {
-        Connected::new()
+        let connected = Connected::new();
+        if self.http2 {
+            connected.negotiated_h2()
+        } else {
+            connected
+        }
     }
 }
 
