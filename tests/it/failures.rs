@@ -243,3 +243,24 @@ fn a_runtime_that_ends_takes_its_connections_and_not_the_handle() {
         }
     });
 }
+
+#[test]
+fn a_dial_begins_also_where_limits_are_raised_outside_any_runtime() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let server = runtime.block_on(Server::answering(|_| async { sized("x") }));
+    let limits = Limits::new().max_connections(1);
+    let upstream = Upstream::builder().limits(limits).build().unwrap();
+    let held = runtime.block_on(upstream.get(server.uri("/"))).unwrap();
+    let next = runtime.spawn(upstream.get(server.uri("/")));
+    runtime.block_on(eventually("it waits for the only slot", || {
+        upstream.stats().total.waiting == 1
+    }));
+    upstream.set_limits(limits.max_connections(2)).unwrap();
+    let response = runtime.block_on(next).unwrap().unwrap();
+    assert_eq!(response.status(), 200);
+    drop(held);
+}

@@ -1,9 +1,13 @@
 //! What becomes of a connection whose response is dropped before its end.
 
+use std::sync::Arc;
+
+use futures_util::future::poll_immediate;
 use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::time::sleep;
-use tower_upstream::{RemainderPolicy, Timeouts};
+use tower::{Service, service_fn};
+use tower_upstream::{RemainderPolicy, Timeouts, Upstream};
 
 use crate::support::{
     chunked,
@@ -80,4 +84,97 @@ async fn a_slot_is_held_to_the_end_of_the_body_and_not_a_moment_longer() {
     peer.write(sized("")).await.unwrap();
     next.await.unwrap().unwrap();
     drop(body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_has_no_longer_on_a_connection_that_was_idle_before() {
+    let (upstream, dials, mut peers) = by_hand(1, Timeouts::default());
+    let first = tokio::spawn(upstream.get(URI));
+    let mut peer = peers.recv().await.unwrap();
+    peer.request().await.unwrap();
+    peer.write(sized("")).await.unwrap();
+    first.await.unwrap().unwrap();
+    sleep(ms(1)).await;
+    let cut = tokio::spawn(upstream.get(URI));
+    peer.request().await.unwrap();
+    peer.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\na")
+        .await
+        .unwrap();
+    drop(cut.await.unwrap().unwrap());
+    sleep(ms(49)).await;
+    assert_eq!(dials.open(), 1, "it has its time");
+    sleep(ms(2)).await;
+    assert_eq!(
+        dials.open(),
+        0,
+        "though the connection could be idle for longer"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_that_is_of_no_use_is_not_waited_for() {
+    let bounded = RemainderPolicy::new().max_bytes(4);
+    let close = "connection: close\r\n";
+    // Another field, the rest that is to come, and whether it is waited for.
+    for (policy, field, rest, waits) in [
+        (bounded, "", 4, true),
+        (bounded, "", 5, false),
+        (bounded, close, 4, false),
+        (RemainderPolicy::close(), "", 4, false),
+    ] {
+        let (dials, mut peers) = Dials::by_hand();
+        let upstream = dials.builder().remainder(policy).build().unwrap();
+        let response = tokio::spawn(upstream.get(URI));
+        let mut peer = peers.recv().await.unwrap();
+        peer.request().await.unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\n{field}content-length: {rest}\r\n\r\n");
+        peer.write(head).await.unwrap();
+        drop(response.await.unwrap().unwrap());
+        sleep(ms(1)).await;
+        let sentence = format!("{rest} bytes under {policy:?} with {field:?}");
+        assert_eq!(dials.open() == 1, waits, "{sentence}");
+        let closed = upstream.stats().cut_and_closed;
+        assert_eq!(closed == 0, waits, "{sentence}");
+        if waits {
+            peer.write("rest").await.unwrap();
+            sleep(ms(1)).await;
+            assert_eq!(upstream.stats().cut_and_reused, 1, "{sentence}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_that_its_connection_has_not_come_to_keeps_nothing_alive() {
+    let (dials, mut peers) = Dials::by_hand();
+    let held = Arc::new(());
+    let (inner, kept) = (dials.clone(), held.clone());
+    let connector = service_fn(move |uri| {
+        let _ = &kept;
+        inner.clone().call(uri)
+    });
+    let upstream = Upstream::builder().connector(connector).build().unwrap();
+    let response = tokio::spawn(upstream.get(URI));
+    let mut peer = peers.recv().await.unwrap();
+    peer.request().await.unwrap();
+    peer.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\na")
+        .await
+        .unwrap();
+    let mut body = response.await.unwrap().unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    assert!(
+        poll_immediate(body.frame()).await.is_none(),
+        "more is wanted"
+    );
+    // Both before the connection's driver runs, which ends then, with the rest left to it.
+    drop(peer);
+    drop(body);
+    sleep(ms(1)).await;
+    assert_eq!(dials.open(), 0);
+    drop(upstream);
+    sleep(ms(1)).await;
+    assert_eq!(
+        Arc::strong_count(&held),
+        1,
+        "the pool is gone, connector and all"
+    );
 }
