@@ -159,3 +159,20 @@ impl<B: Body> Body for Upload<B> {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Version, header::CONTENT_TYPE};
+
+    use super::*;
+
+    #[test]
+    fn a_body_that_has_ended_is_said_to_be_empty_though_others_could_end_in_trailers() {
+        let grpc = HeaderValue::from_static("application/grpc");
+        let request = HeaderMap::from_iter([(CONTENT_TYPE, grpc)]);
+        let answering = Answering::new(&request, Version::HTTP_2);
+        assert!(answering.has_trailers());
+        let body = ForwardBody::upstream(UpstreamBody::empty(), answering);
+        assert_eq!(body.size_hint().exact(), Some(0));
+    }
+}

@@ -108,7 +108,7 @@ impl UpstreamBody {
         Self { state }
     }
 
-    pub(super) fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self {
             state: State::Own(None),
         }

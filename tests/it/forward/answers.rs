@@ -1,8 +1,12 @@
 //! Ordinary traffic: what a user expects of a proxy.
 
+use std::io;
+
 use bytes::Bytes;
+use futures_util::stream;
 use http::Request;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use tower::ServiceExt;
 use tower_upstream::{Error, ErrorKind, Limits, Upstream};
 
@@ -85,9 +89,17 @@ async fn in_this_process_a_request_is_checked_as_if_it_had_come_by_wire() {
         assert_eq!(text, words);
     }
     assert_eq!(echo.take().len(), 0);
-    let request = post().header("content-length", "5").body(body()).unwrap();
-    assert_eq!(echo.forward().oneshot(request).await.unwrap().status(), 200);
-    assert_eq!(echo.one().body, b"hello");
+    for request in [post().header("content-length", "5"), post()] {
+        let request = request.body(body()).unwrap();
+        assert_eq!(echo.forward().oneshot(request).await.unwrap().status(), 200);
+        let request = echo.one();
+        assert_eq!(request.body, b"hello");
+        assert_eq!(
+            lines(&request.head, "content-length"),
+            ["5"],
+            "a length that is known is stated"
+        );
+    }
 }
 
 #[tokio::test]
@@ -119,4 +131,40 @@ async fn a_body_over_a_limit_in_front_is_a_413() {
     let response = echo.forward().oneshot(request).await.unwrap();
     assert_eq!(response.status(), 413);
     assert_eq!(echo.take().len(), 0, "what is cut off never looks complete");
+}
+
+#[tokio::test]
+async fn a_body_that_fails_by_itself_is_no_413() {
+    let echo = Echo::start().await;
+    let broken = stream::iter([Err::<Frame<Bytes>, _>(io::Error::other("broken"))]);
+    let request = Request::post("http://a/").body(StreamBody::new(broken));
+    let response = echo.forward().oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), 400);
+    let kind = response.extensions().get().map(Error::kind);
+    assert_eq!(kind, Some(ErrorKind::RequestBody));
+    assert_eq!(echo.take().len(), 0);
+}
+
+#[tokio::test]
+async fn what_is_the_proxys_own_to_answer_has_a_status_for_either_kind_of_client() {
+    let echo = Echo::start().await;
+    let forward = echo.forward().proxy_status(true);
+    for (method, status, grpc_status, is_failure) in
+        [("TRACE", 501, "12", true), ("OPTIONS", 200, "0", false)]
+    {
+        let asked = || {
+            let request = Request::builder().method(method).uri("http://a/");
+            request.header("max-forwards", "0")
+        };
+        let request = asked().body(String::new()).unwrap();
+        let response = forward.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{method}");
+        let is_told = response.headers().contains_key("proxy-status");
+        assert_eq!(is_told, is_failure, "{method}");
+        let request = asked().header("content-type", "application/grpc");
+        let request = request.body(String::new()).unwrap();
+        let response = forward.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.headers()["grpc-status"], grpc_status, "{method}");
+    }
+    assert_eq!(echo.take().len(), 0);
 }

@@ -4,7 +4,7 @@
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tower_upstream::Origin;
 
@@ -13,7 +13,7 @@ use super::support::{
 };
 use crate::{
     faults,
-    support::{Server, sized, trial::Trial},
+    support::{Server, ms, sized, trial::Trial},
 };
 
 #[tokio::test]
@@ -187,6 +187,9 @@ async fn c14_a_refusal_is_forwarded_before_the_body_is_asked_for_and_the_next_re
 async fn a_client_is_asked_for_its_body_once_the_upstream_has_asked() {
     let server = Server::start(|mut peer| async move {
         assert!(peer.head().await?.unwrap().contains("expect: 100-continue"));
+        peer.write("HTTP/1.1 103 Early Hints\r\n\r\n").await?;
+        let unasked = timeout(ms(100), peer.stream.read_u8()).await;
+        assert!(unasked.is_err(), "hints do not ask for it");
         peer.write("HTTP/1.1 100 Continue\r\n\r\n").await?;
         let mut body = [0; 5];
         peer.stream.read_exact(&mut body).await?;
@@ -194,6 +197,7 @@ async fn a_client_is_asked_for_its_body_once_the_upstream_has_asked() {
     })
     .await;
     for front in fronts(forward(&server)).await {
+        let start = Instant::now();
         let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\
             connection: close\r\n\r\n";
         let mut socket = TcpStream::connect(front).await.unwrap();
@@ -206,6 +210,10 @@ async fn a_client_is_asked_for_its_body_once_the_upstream_has_asked() {
         assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
         socket.write_all(b"hello").await.unwrap();
         assert!(super::support::rest(&mut socket).await.ends_with("hello"));
+        assert!(
+            start.elapsed() < ms(1000),
+            "the upstream need not be waited for"
+        );
     }
 }
 
