@@ -58,7 +58,13 @@ mod tests {
     fn a_small_piece_of_a_large_chunk_is_copied_and_a_large_one_is_not() {
         let chunk = Bytes::from(vec![b'x'; 64 * 1024]);
         let inside = |piece: &Bytes| chunk.as_ptr_range().contains(&piece.as_ptr());
-        let cases = [(50, false), (1024, false), (16 * 1024, true), (65536, true)];
+        let cases = [
+            (50, false),
+            (1024, false),
+            (2000, false),
+            (16 * 1024, true),
+            (65536, true),
+        ];
         for (limit, slice) in cases {
             let Flow::Limit { last, .. } = ByteCut::new(limit).cut(chunk.clone()) else {
                 panic!("{limit} bytes are within the chunk");

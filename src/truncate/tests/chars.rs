@@ -1,3 +1,10 @@
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use http_body::Body as _;
+
 use super::support::{Script, cut, finish, header};
 use crate::{Invalid, Truncate, TruncationOutcome as Outcome, truncate::Undecodable};
 
@@ -359,5 +366,20 @@ fn the_longest_text_within_the_limit_is_not_said_to_be_cut() {
             "a mark and {limit} characters of four bytes"
         );
         assert_eq!(finish(response).0.bytes(), text.as_bytes());
+    }
+}
+
+#[test]
+fn a_body_has_not_ended_while_something_of_it_is_held_back() {
+    let body = Script::chunks([b"ab\xe2"]).tells_end();
+    let mut body = pin!(Truncate::chars(9).apply(body.text()).into_body());
+    let mut context = Context::from_waker(Waker::noop());
+    for (piece, is_last) in [(&b"ab"[..], false), (b"\xe2", true)] {
+        let frame = body.as_mut().poll_frame(&mut context);
+        let Poll::Ready(Some(Ok(frame))) = frame else {
+            panic!("{piece:?} is to come");
+        };
+        assert_eq!(frame.into_data().unwrap(), piece);
+        assert_eq!(body.is_end_stream(), is_last, "after {piece:?}");
     }
 }

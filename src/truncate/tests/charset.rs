@@ -51,13 +51,16 @@ fn text_within_the_limit_by_its_bytes_is_not_decoded() {
     // Row 15.
     let bytes = encoded("shift_jis", "日本");
     let kind = [("content-type", "text/plain; charset=shift_jis")];
-    let response = Truncate::chars(4).apply(Script::chunks([&bytes]).sized().with(kind));
-    assert_eq!(
-        header(&response, "content-type"),
-        Some(kind[0].1),
-        "it stays as it is"
-    );
-    assert_eq!(finish(response).0.bytes(), bytes, "byte for byte");
+    for policy in [Invalid::Keep, Invalid::Error] {
+        let truncate = Truncate::chars(4).invalid(policy);
+        let response = truncate.apply(Script::chunks([&bytes]).sized().with(kind));
+        assert_eq!(
+            header(&response, "content-type"),
+            Some(kind[0].1),
+            "it stays as it is"
+        );
+        assert_eq!(finish(response).0.bytes(), bytes, "byte for byte");
+    }
 
     let mut stated = Script::chunks([&bytes]).with(kind);
     let length = http::HeaderValue::from(bytes.len());
@@ -151,4 +154,35 @@ fn long_text_is_decoded_piece_by_piece() {
     assert_eq!(seen.bytes().len(), 3 * 9_999, "to the last character");
     let (seen, _) = cut(&Truncate::chars(1), Script::chunks(["日本"]));
     assert_eq!(seen.bytes(), "日".as_bytes(), "UTF-8 needs no decoder");
+}
+
+#[test]
+fn what_is_known_to_follow_the_limit_is_told_as_a_cut_well_formed_or_not() {
+    let whole = encoded("shift_jis", TEXT);
+    let cut = Outcome::Cut {
+        bytes: 15,
+        original: None,
+    };
+    for policy in [Invalid::Keep, Invalid::Error] {
+        let truncate = Truncate::chars(5).invalid(policy);
+        let (text, _, outcome) = text_in("shift_jis", Script::chunks([&whole]), &truncate);
+        assert_eq!(
+            (text.as_str(), outcome),
+            ("日本語のテ", cut),
+            "by more text"
+        );
+        let broken = [&whole[..10], b"\xff"].concat();
+        let (text, _, outcome) = text_in("shift_jis", Script::chunks([&broken]), &truncate);
+        assert_eq!(
+            (text.as_str(), outcome),
+            ("日本語のテ", cut),
+            "by what is none"
+        );
+        let (_, _, outcome) = text_in("shift_jis", Script::chunks([&whole[..10]]), &truncate);
+        assert_eq!(
+            outcome,
+            Outcome::LimitReached { bytes: 15 },
+            "by nothing yet"
+        );
+    }
 }

@@ -237,6 +237,41 @@ fn input_that_gives_nothing_stops_at_a_bound_of_its_own() {
 }
 
 #[test]
+fn what_comes_late_of_a_coding_comes_all_the_same() {
+    // Within the bound: fifteen frames that are to be skipped.
+    let skipped = [&b"\x50\x2a\x4d\x18\x00\x10\x00\x00"[..], &[0; 4096]].concat();
+    let late = [skipped.repeat(15), zstd(b"late")].concat();
+    let body = Script::chunks(late.chunks(1000));
+    let (text, error, _) = cut(&Truncate::chars(50), "zstd", body);
+    assert_eq!((text.as_str(), error), ("late", None));
+}
+
+#[test]
+fn a_cut_in_what_comes_of_a_coding_is_told_wherever_it_falls() {
+    let coded = gzip(&[b'x'; 3 * 4096]);
+    // Inside a piece, between two of them, and inside the last one.
+    for limit in [10, 4096, 2 * 4096, 3 * 4096 - 1] {
+        let body = Script::chunks([&coded]);
+        let (text, _, outcome) = cut(&Truncate::chars(limit), "gzip", body);
+        assert_eq!(text.len() as u64, limit);
+        let told = Outcome::Cut {
+            bytes: limit,
+            original: None,
+        };
+        assert_eq!(outcome, told, "at {limit}");
+    }
+}
+
+#[test]
+fn what_a_decoder_says_of_a_broken_body_is_the_errors_cause() {
+    let body = response("gzip", Script::chunks(["not gzip at all"]));
+    let seen = read(Truncate::chars(50).apply(body).into_body());
+    let error = seen.error.expect("it is broken");
+    let cause = error.source().expect("there is more to say of it");
+    assert!(cause.is::<std::io::Error>(), "{cause}");
+}
+
+#[test]
 fn a_window_larger_than_the_web_allows_is_refused() {
     // A frame with a window of 128 MiB: the descriptor is 17 << 3.
     let frame = b"\x28\xb5\x2f\xfd\x00\x88\x01\x00\x00";

@@ -149,3 +149,31 @@ fn the_outcome_is_told_with_the_last_frame_of_a_body_that_knows_its_end() {
         "nobody polls a body that says it has ended"
     );
 }
+
+#[test]
+fn a_cut_that_only_the_trailer_tells_of_is_told_with_the_length_of_the_whole() {
+    let body = Script::chunks(["abcdefghij"]).sized();
+    let response = ask(Truncate::chars(5), Version::HTTP_2, "", body);
+    let trailers = finish(response).0.trailers.expect("it is sent");
+    assert_eq!(
+        trailers["content-truncated"],
+        "length;limit=5;unit=char;size=10"
+    );
+}
+
+#[test]
+fn of_a_body_that_is_known_to_be_whole_no_trailer_is_announced() {
+    let body = Script::chunks(["abcde"]).sized();
+    let response = ask(Truncate::chars(5), Version::HTTP_2, "", body);
+    assert_eq!(header(&response, "trailer"), None);
+    assert_eq!(response.body().size_hint().exact(), Some(5));
+}
+
+#[test]
+fn of_a_body_that_will_not_come_no_trailer_is_announced() {
+    let truncate = Truncate::bytes(4);
+    let request = Request::head("/").version(Version::HTTP_2);
+    let asked = truncate.ask(&mut request.body(()).unwrap());
+    let response = truncate.answer(&asked, Script::chunks(["abcdef"]).text());
+    assert_eq!(header(&response, "trailer"), None);
+}
